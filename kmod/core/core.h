@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of core/ share; drivers and export/ do not see it. */
+#ifndef _QBLK_CORE_H
+#define _QBLK_CORE_H
+
+#include <linux/bits.h>
+#include <linux/list.h>
+#include <linux/mempool.h>
+#include <linux/types.h>
+
+#include <qblk/builtin.h>
+#include <qblk/driver.h>
+
+/* Longest path over edges other than ``backing``: recursion in flushes */
+#define QBLK_MAX_NEST		8
+
+/* Size of a bounce buffer, and so the largest request_alignment of a leaf */
+#define QBLK_BOUNCE_ORDER	2
+#define QBLK_BOUNCE_SIZE	(PAGE_SIZE << QBLK_BOUNCE_ORDER)
+
+/* Bytes a driver gets in one call at most; fits every 32-bit counter */
+#define QBLK_MAX_PIECE		BIT(30)
+
+/* All nodes, children before parents; under qblk_control_mutex */
+extern struct list_head qblk_nodes;
+
+/* Changes with the graph, for dumps; under qblk_control_mutex */
+extern u32 qblk_graph_gen;
+
+/* driver.c */
+struct qblk_driver *qblk_driver_get(const char *name, struct qblk_err *err);
+void qblk_driver_put(const struct qblk_driver *drv);
+int qblk_driver_for_each(int (*fn)(const struct qblk_driver *drv, void *priv),
+			 void *priv);
+int qblk_driver_probe(const u8 *buf, size_t len, struct qblk_probe *p,
+		      struct qblk_err *err);
+bool qblk_driver_name_valid(const char *name);
+
+/* node.c */
+extern const struct qblk_opt_desc qblk_node_opts[];
+void qblk_walk_add(struct list_head *list, struct qblk_node *node);
+void qblk_walk_below(struct list_head *list, struct qblk_node *node);
+void qblk_walk_end(struct list_head *list);
+
+/* limits.c */
+int qblk_limits_refresh(struct qblk_node *node, struct qblk_err *err);
+
+/* io.c */
+int qblk_node_flush(struct qblk_node *node);
+int qblk_bounce_init(struct qblk_node *leaf);
+void qblk_bounce_exit(struct qblk_node *leaf);
+void qblk_zeroes_init(void);
+
+/* serialise.c */
+
+/**
+ * struct qblk_tracked - a write in flight on a leaf
+ * @ser: where it is listed, NULL when the leaf does not track
+ * @entry: in the order of arrival
+ * @start: first byte
+ * @end: byte after the last
+ * @serialising: read-modify-write: nothing may overlap it
+ */
+struct qblk_tracked {
+	struct qblk_serialising *ser;
+	struct list_head entry;
+	u64 start;
+	u64 end;
+	bool serialising;
+};
+
+int qblk_serialising_init(struct qblk_node *leaf);
+void qblk_serialising_exit(struct qblk_node *leaf);
+void qblk_serialising_update(struct qblk_node *parent);
+bool qblk_serialising_strict(const struct qblk_node *leaf);
+void qblk_tracked_begin(const struct qblk_node *leaf, struct qblk_tracked *t,
+			u64 start, u64 end, bool serialising);
+void qblk_tracked_end(struct qblk_tracked *t);
+
+/* netlink.c */
+int qblk_netlink_init(void);
+void qblk_netlink_exit(void);
+void qblk_netlink_event_corrupted(const struct qblk_node *node, bool fatal,
+				  s64 offset, s64 bytes, const char *msg);
+
+static inline bool qblk_node_is_leaf(const struct qblk_node *node)
+{
+	return node->drv->flags & QBLK_DRV_PROTOCOL;
+}
+
+#endif /* _QBLK_CORE_H */

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Removing disks.
+ *
+ * One thread at a time removes a disk: the one that moved its state to
+ * QBLK_REMOVAL_RUNNING.  From then on the disk cannot be opened, so with no
+ * opener left there is no I/O either: the block layer has written the page
+ * cache back and emptied it before it called the last ->release().
+ *
+ * qblk_control_mutex is held for looking at the graph and for giving it back,
+ * and not while waiting for I/O or inside del_gendisk(), which takes
+ * disk->open_mutex and waits for readers of sysfs attributes.
+ */
+#include "export_priv.h"
+
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/printk.h>
+#include <linux/sched/mm.h>
+
+#include <qblk/driver.h>
+#include <qblk/err.h>
+#include <qblk/req.h>
+
+/*
+ * After a partition table was written, or a file system unmounted, udev opens
+ * the disk to see what is on it now.  Who detaches right then should not be
+ * told that the disk is busy.
+ */
+#define QBLK_CLOSE_GRACE	(2 * HZ)
+
+/* How long somebody who walks over all block devices may look at this one */
+#define QBLK_FREE_GRACE		HZ
+
+static struct workqueue_struct *qblk_remove_wq;
+
+/* Mounted, used for swapping, part of another device: not just a short look */
+static bool qblk_disk_is_claimed(struct gendisk *disk)
+{
+	/* also set for the whole disk when a partition is claimed */
+	return READ_ONCE(disk->part0->bd_holder);
+}
+
+/*
+ * Return: 0 and the removal is ours; -EALREADY when it is somebody's; -EBUSY
+ * when the disk is open.
+ */
+static int qblk_export_try_claim(struct qblk_export *exp)
+{
+	int ret = 0;
+
+	spin_lock(&exp->lock);
+	if (exp->removal != QBLK_REMOVAL_NONE)
+		ret = -EALREADY;
+	else if (exp->openers)
+		ret = -EBUSY;
+	else
+		exp->removal = QBLK_REMOVAL_RUNNING;
+	spin_unlock(&exp->lock);
+	return ret;
+}
+
+static int qblk_export_claim(struct qblk_export *exp, struct qblk_err *err)
+{
+	long left = QBLK_CLOSE_GRACE;
+	int ret;
+
+	for (;;) {
+		ret = qblk_export_try_claim(exp);
+		if (ret != -EBUSY || left <= 0 ||
+		    qblk_disk_is_claimed(exp->disk))
+			break;
+		left = wait_event_killable_timeout(exp->closed,
+						   !READ_ONCE(exp->openers),
+						   left);
+	}
+	if (ret == -EBUSY)
+		qblk_err_set(err, "disk %s is in use: %s",
+			     exp->disk->disk_name,
+			     qblk_disk_is_claimed(exp->disk) ?
+			     "mounted, swapped on, or part of another device" :
+			     "a process has it open");
+	return ret;
+}
+
+/* Return: 0 and the removal is ours; 1 when it is the last close's; -EALREADY */
+static int qblk_export_claim_lazy(struct qblk_export *exp)
+{
+	int ret = 0;
+
+	spin_lock(&exp->lock);
+	if (exp->removal != QBLK_REMOVAL_NONE) {
+		ret = -EALREADY;
+	} else if (exp->openers) {
+		exp->removal = QBLK_REMOVAL_LAZY;
+		ret = 1;
+	} else {
+		exp->removal = QBLK_REMOVAL_RUNNING;
+	}
+	spin_unlock(&exp->lock);
+	return ret;
+}
+
+/* Force: take the removal, from a lazy one that waits as well */
+static int qblk_export_claim_force(struct qblk_export *exp)
+{
+	int ret = 0;
+
+	spin_lock(&exp->lock);
+	if (exp->removal == QBLK_REMOVAL_RUNNING)
+		ret = -EALREADY;
+	else
+		exp->removal = QBLK_REMOVAL_RUNNING;
+	spin_unlock(&exp->lock);
+	return ret;
+}
+
+static void qblk_export_revive(struct qblk_export *exp)
+{
+	spin_lock(&exp->lock);
+	exp->removal = QBLK_REMOVAL_NONE;
+	spin_unlock(&exp->lock);
+}
+
+/**
+ * qblk_export_last_close - an opener is gone
+ * @exp: the disk, kept by the caller's reference to the gendisk
+ *
+ * Under disk->open_mutex, so the removal of a lazy disk is left to a work.
+ */
+void qblk_export_last_close(struct qblk_export *exp)
+{
+	bool closed, remove = false;
+
+	spin_lock(&exp->lock);
+	closed = !--exp->openers;
+	if (closed && exp->removal == QBLK_REMOVAL_LAZY) {
+		exp->removal = QBLK_REMOVAL_RUNNING;
+		remove = true;
+	}
+	spin_unlock(&exp->lock);
+	if (remove)
+		queue_work(qblk_remove_wq, &exp->del_work);
+	else if (closed)
+		wake_up_all(&exp->closed);
+}
+
+static int qblk_node_inactivate(struct qblk_node *node, struct qblk_err *err)
+{
+	int ret;
+
+	if (!node->drv->inactivate)
+		return 0;
+	ret = node->drv->inactivate(node, err);
+	if (ret)
+		qblk_err_set(err, "node '%s': closing the image failed: %pe",
+			     node->name, ERR_PTR(ret));
+	return ret;
+}
+
+/* Write the images that go with the disk back, and mark them clean */
+static int qblk_export_inactivate(struct qblk_export *exp, struct qblk_err *err)
+{
+	struct qblk_nodes nodes = {};
+	unsigned int i;
+	int ret;
+
+	ret = qblk_nodes_going(&nodes, exp->root);
+	for (i = 0; !ret && i < nodes.nr; i++)
+		ret = qblk_node_inactivate(nodes.node[i], err);
+	qblk_nodes_free(&nodes);
+	return ret;
+}
+
+/*
+ * Everything to disk, while the disk could still stay if that fails.
+ * qblk_node_reap() would do it, too, but too late to say so.
+ *
+ * Under the control mutex, since nothing else keeps the graph: a drain does not
+ * know of calls that do not come through the queue.
+ */
+static int qblk_export_settle(struct qblk_export *exp, struct qblk_err *err)
+{
+	unsigned int noio;
+	int ret;
+
+	mutex_lock(&qblk_control_mutex);
+	noio = memalloc_noio_save();
+	ret = qblk_export_inactivate(exp, err);
+	if (!ret)
+		ret = qblk_flush(exp->root);
+	memalloc_noio_restore(noio);
+	mutex_unlock(&qblk_control_mutex);
+	if (ret)
+		qblk_err_set(err, "disk %s: writing back failed: %pe",
+			     exp->disk->disk_name, ERR_PTR(ret));
+	return ret;
+}
+
+/*
+ * The same with the bulk of the work, a flush like any other, done before the
+ * control mutex is taken, so that it does not hold up other disks.  It does
+ * nothing when the user has turned off the write cache in sysfs.
+ */
+static int qblk_export_flush(struct qblk_export *exp, struct qblk_err *err)
+{
+	int ret;
+
+	ret = blkdev_issue_flush(exp->disk->part0);
+	if (ret) {
+		qblk_err_set(err, "disk %s: flushing failed: %pe",
+			     exp->disk->disk_name, ERR_PTR(ret));
+		return ret;
+	}
+	return qblk_export_settle(exp, err);
+}
+
+/* For a removal that does not depend on it */
+static void qblk_export_warn(struct qblk_export *exp,
+			     const struct qblk_err *err)
+{
+	pr_warn("%s: removed all the same: %s\n", exp->disk->disk_name,
+		err->msg);
+}
+
+/*
+ * del_gendisk() returns when the last request has completed; the workers that
+ * completed them may still be about to return.
+ */
+static void qblk_export_del_disk(struct qblk_export *exp)
+{
+	qblk_export_unlink_slaves(exp);
+	del_gendisk(exp->disk);
+	destroy_workqueue(exp->wq);
+	exp->wq = NULL;
+	blk_mq_free_tag_set(&exp->tags);
+}
+
+/*
+ * Give the graph back, then the gendisk.  Unless it is open, only somebody who
+ * walks over all devices can have a reference to it now, for a moment; waiting
+ * for that makes the index, and the module, free when this returns.
+ *
+ * Drops the caller's reference.
+ */
+static void qblk_export_finish(struct qblk_export *exp)
+{
+	bool open;
+
+	qblk_export_forget(exp);
+	spin_lock(&exp->lock);
+	open = exp->openers;
+	spin_unlock(&exp->lock);
+	put_disk(exp->disk);
+	if (!open)
+		wait_for_completion_timeout(&exp->freed, QBLK_FREE_GRACE);
+	qblk_export_put(exp);
+}
+
+static int qblk_export_del_sync(struct qblk_export *exp, struct qblk_err *err)
+{
+	int ret;
+
+	ret = qblk_export_claim(exp, err);
+	if (ret)
+		goto out_put;
+	ret = qblk_export_flush(exp, err);
+	if (ret) {
+		qblk_export_revive(exp);
+		goto out_put;
+	}
+	qblk_export_del_disk(exp);
+	qblk_export_finish(exp);
+	return 0;
+out_put:
+	qblk_export_put(exp);
+	return ret;
+}
+
+/* Drops the caller's reference */
+static void qblk_export_del_closed(struct qblk_export *exp)
+{
+	struct qblk_err err = {};
+
+	if (qblk_export_flush(exp, &err))
+		qblk_export_warn(exp, &err);
+	qblk_export_del_disk(exp);
+	qblk_export_finish(exp);
+}
+
+/* Nobody else removes the disk, so the gendisk's reference is there to copy */
+void qblk_export_lazy_work(struct work_struct *work)
+{
+	struct qblk_export *exp = container_of(work, struct qblk_export,
+					       del_work);
+
+	refcount_inc(&exp->refs);
+	qblk_export_del_closed(exp);
+}
+
+static int qblk_export_del_lazy(struct qblk_export *exp)
+{
+	int ret;
+
+	ret = qblk_export_claim_lazy(exp);
+	if (ret) {
+		qblk_export_put(exp);
+		return min(ret, 0);
+	}
+	qblk_export_del_closed(exp);
+	return 0;
+}
+
+static void qblk_nodes_set_dead(struct qblk_nodes *nodes, bool dead)
+{
+	unsigned int i;
+
+	for (i = 0; i < nodes->nr; i++)
+		WRITE_ONCE(nodes->node[i]->dead, dead);
+	qblk_nodes_free(nodes);
+}
+
+/*
+ * Fail what the nodes still have to do, so that workers in the middle of
+ * something long come back.  Nodes that others use, too, are left alone.
+ * Should there be no memory for the whole list, its begin will do.
+ */
+static void qblk_export_kill_nodes(struct qblk_export *exp)
+{
+	struct qblk_nodes nodes = {};
+
+	mutex_lock(&qblk_control_mutex);
+	qblk_nodes_going(&nodes, exp->root);
+	qblk_nodes_set_dead(&nodes, true);
+	mutex_unlock(&qblk_control_mutex);
+}
+
+/*
+ * The workers are gone, the images are still to be left clean.  All below, in
+ * case one of them has got another user meanwhile: none of them was killed by
+ * anybody else, since to that one it would have been in use.
+ */
+static void qblk_export_revive_nodes(struct qblk_export *exp)
+{
+	struct qblk_nodes nodes = {};
+
+	mutex_lock(&qblk_control_mutex);
+	qblk_nodes_below(&nodes, exp->root->node);
+	qblk_nodes_set_dead(&nodes, false);
+	mutex_unlock(&qblk_control_mutex);
+}
+
+/*
+ * New requests fail, and so does what workers have not begun.  What leaves
+ * have in flight is waited for: the pages of a request belong to the leaf
+ * until it gives them back, and a bio that another driver has cannot be taken
+ * from it.  So this ends when the leaves answer, and not before.
+ *
+ * Once that is over, the images get what is in memory, as far as the leaves
+ * take it: the disk goes by force, not the data.
+ */
+static int qblk_export_del_force(struct qblk_export *exp)
+{
+	struct qblk_err err = {};
+	int ret;
+
+	ret = qblk_export_claim_force(exp);
+	if (ret) {
+		qblk_export_put(exp);
+		return ret;
+	}
+	WRITE_ONCE(exp->dead, true);
+	qblk_export_kill_nodes(exp);
+	blk_mark_disk_dead(exp->disk);
+	qblk_export_del_disk(exp);
+	qblk_export_revive_nodes(exp);
+	if (qblk_export_settle(exp, &err))
+		qblk_export_warn(exp, &err);
+	qblk_export_finish(exp);
+	return 0;
+}
+
+static struct qblk_export *qblk_export_get_named(const char *name)
+{
+	struct qblk_export *exp;
+
+	mutex_lock(&qblk_control_mutex);
+	exp = qblk_export_lookup(name);
+	if (exp)
+		refcount_inc(&exp->refs);
+	mutex_unlock(&qblk_control_mutex);
+	return exp;
+}
+
+int qblk_export_del(const char *name, enum qblk_del_mode mode,
+		    struct qblk_err *err)
+{
+	struct qblk_export *exp;
+	int ret;
+
+	exp = qblk_export_get_named(name);
+	if (!exp) {
+		qblk_err_set(err, "there is no disk '%s'", name);
+		return -ENOENT;
+	}
+	switch (mode) {
+	case QBLK_DEL_LAZY:
+		ret = qblk_export_del_lazy(exp);
+		break;
+	case QBLK_DEL_FORCE:
+		ret = qblk_export_del_force(exp);
+		break;
+	default:
+		ret = qblk_export_del_sync(exp, err);
+		break;
+	}
+	if (ret != -EALREADY)
+		return ret;
+	qblk_err_set(err, "disk '%s' is being removed already", name);
+	return -EBUSY;
+}
+
+int qblk_remove_init(void)
+{
+	qblk_remove_wq = alloc_workqueue("qblk_remove", WQ_UNBOUND, 0);
+	return qblk_remove_wq ? 0 : -ENOMEM;
+}
+
+void qblk_remove_exit(void)
+{
+	destroy_workqueue(qblk_remove_wq);
+}

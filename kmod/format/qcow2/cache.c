@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Metadata cache: slices of L2 tables and refcount blocks, by host offset.
+ *
+ * Lookups take no lock: the xarray is walked under RCU, and a slice is freed
+ * after a grace period.  A lookup that only wants to read entries does so
+ * inside its RCU section (qcow2_cache_peek()); whoever sleeps or changes
+ * entries takes a reference (qcow2_cache_get()).
+ *
+ * Slices change, become dirty and are written under qcow2_state.lock.  A dirty
+ * slice is never evicted, and is cleaned only after its write has succeeded,
+ * so what is read back from disk after an eviction is never stale.
+ */
+#include <linux/bvec.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+#include <linux/wait_bit.h>
+
+#include "qcow2.h"
+
+/* Slices written with one request */
+#define QCOW2_WRITE_BATCH	16
+
+/**
+ * qcow2_cache_init - an empty cache
+ * @c: cache
+ * @file: where the tables are
+ * @slice_bits: log2 of the bytes in a slice
+ * @bytes: memory for slices; at least 16 of them are allowed
+ */
+void qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
+		      u32 slice_bits, u64 bytes)
+{
+	c->file = file;
+	xa_init(&c->slices);
+	INIT_LIST_HEAD(&c->lru);
+	c->slice_bits = slice_bits;
+	c->nr = 0;
+	c->nr_dirty = 0;
+	c->max = clamp_t(u64, bytes >> slice_bits, 16, INT_MAX);
+	atomic64_set(&c->hits, 0);
+	atomic64_set(&c->misses, 0);
+}
+
+static void qcow2_slice_free_rcu(struct rcu_head *rcu)
+{
+	struct qcow2_slice *slice = container_of(rcu, struct qcow2_slice, rcu);
+
+	kfree(slice->data);
+	kfree(slice);
+}
+
+/**
+ * qcow2_cache_put - drop a reference to a slice
+ * @slice: from qcow2_cache_get()
+ */
+void qcow2_cache_put(struct qcow2_slice *slice)
+{
+	if (refcount_dec_and_test(&slice->ref))
+		call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+}
+
+/* The cache's reference stays with the caller. */
+static void qcow2_cache_unlink(struct qcow2_cache *c,
+			       struct qcow2_slice *slice)
+	__must_hold(&c->slices.xa_lock)
+{
+	__xa_erase(&c->slices, slice->key);
+	list_del(&slice->lru);
+	c->nr--;
+	if (test_and_clear_bit(QCOW2_SLICE_DIRTY, &slice->flags))
+		c->nr_dirty--;
+}
+
+/**
+ * qcow2_cache_exit - free all slices, dirty or not
+ * @c: cache nobody uses any more
+ */
+void qcow2_cache_exit(struct qcow2_cache *c)
+{
+	struct qcow2_slice *slice;
+	unsigned long key;
+
+	xa_for_each(&c->slices, key, slice) {
+		xa_lock(&c->slices);
+		qcow2_cache_unlink(c, slice);
+		xa_unlock(&c->slices);
+		qcow2_cache_put(slice);
+	}
+	xa_destroy(&c->slices);
+}
+
+/* Evicted now, or given its second chance?  The list is not empty. */
+static bool qcow2_cache_evict_one(struct qcow2_cache *c)
+	__must_hold(&c->slices.xa_lock)
+{
+	struct qcow2_slice *slice =
+		list_first_entry(&c->lru, struct qcow2_slice, lru);
+
+	if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags) ||
+	    test_and_clear_bit(QCOW2_SLICE_REFERENCED, &slice->flags) ||
+	    !refcount_dec_if_one(&slice->ref)) {
+		list_move_tail(&slice->lru, &c->lru);
+		return false;
+	}
+	qcow2_cache_unlink(c, slice);
+	call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+	return true;
+}
+
+/*
+ * Down to the limit, if there is enough that is clean and unused: the limit
+ * gives way to dirty slices, whose number qcow2_balance() keeps down.
+ */
+static void qcow2_cache_evict(struct qcow2_cache *c)
+{
+	unsigned int scan;
+
+	xa_lock(&c->slices);
+	for (scan = 2 * c->nr; scan && c->nr > c->max; scan--)
+		qcow2_cache_evict_one(c);
+	xa_unlock(&c->slices);
+}
+
+static void qcow2_slice_touch(struct qcow2_slice *slice)
+{
+	/* Look first: a write by every reader would bounce the line. */
+	if (!test_bit(QCOW2_SLICE_REFERENCED, &slice->flags))
+		set_bit(QCOW2_SLICE_REFERENCED, &slice->flags);
+}
+
+/**
+ * qcow2_cache_peek - find a slice without sleeping
+ * @c: cache
+ * @offset: host offset of the slice
+ *
+ * Context: any, inside an RCU read-side section, in which the slice may be
+ * used; entries are read with READ_ONCE().
+ *
+ * Return: the slice, or NULL when it is not in memory.
+ */
+struct qcow2_slice *qcow2_cache_peek(struct qcow2_cache *c, u64 offset)
+{
+	struct qcow2_slice *slice;
+
+	slice = xa_load(&c->slices, offset >> c->slice_bits);
+	if (!slice || !test_bit_acquire(QCOW2_SLICE_UPTODATE, &slice->flags))
+		return NULL;
+	qcow2_slice_touch(slice);
+	return slice;
+}
+
+/* A slice with one reference for the cache and one for the caller */
+static struct qcow2_slice *qcow2_slice_alloc(struct qcow2_cache *c,
+					     unsigned long key)
+{
+	struct qcow2_slice *slice = kzalloc(sizeof(*slice), GFP_NOIO);
+
+	if (!slice)
+		return NULL;
+	/* Of a power of two, hence aligned and within one page. */
+	slice->data = kmalloc(1U << c->slice_bits, GFP_NOIO);
+	if (!slice->data) {
+		kfree(slice);
+		return NULL;
+	}
+	slice->key = key;
+	refcount_set(&slice->ref, 2);
+	__set_bit(QCOW2_SLICE_READING, &slice->flags);
+	return slice;
+}
+
+/* -EBUSY: somebody else was faster. */
+static int qcow2_cache_insert(struct qcow2_cache *c, struct qcow2_slice *slice)
+{
+	int ret;
+
+	xa_lock(&c->slices);
+	ret = __xa_insert(&c->slices, slice->key, slice, GFP_NOIO);
+	if (!ret) {
+		list_add_tail(&slice->lru, &c->lru);
+		c->nr++;
+	}
+	xa_unlock(&c->slices);
+	return ret;
+}
+
+/* Read in a slice that is in the cache already, so that others wait for it. */
+static int qcow2_cache_fill(struct qcow2_cache *c, struct qcow2_slice *slice)
+{
+	int ret;
+
+	ret = qblk_pread(c->file, (u64)slice->key << c->slice_bits,
+			 1U << c->slice_bits, slice->data);
+	if (!ret) {
+		smp_mb__before_atomic(); /* pairs with test_bit_acquire() */
+		set_bit(QCOW2_SLICE_UPTODATE, &slice->flags);
+	} else {
+		xa_lock(&c->slices);
+		/* Dropped meanwhile?  Then the reference is gone as well. */
+		if (xa_load(&c->slices, slice->key) == slice) {
+			qcow2_cache_unlink(c, slice);
+			refcount_dec(&slice->ref);
+		}
+		xa_unlock(&c->slices);
+	}
+	clear_and_wake_up_bit(QCOW2_SLICE_READING, &slice->flags);
+	return ret;
+}
+
+static struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *c,
+					    unsigned long key)
+{
+	struct qcow2_slice *slice;
+
+	rcu_read_lock();
+	slice = xa_load(&c->slices, key);
+	if (slice && !refcount_inc_not_zero(&slice->ref))
+		slice = NULL;
+	rcu_read_unlock();
+	return slice;
+}
+
+static struct qcow2_slice *qcow2_cache_wait(struct qcow2_slice *slice)
+{
+	wait_on_bit(&slice->flags, QCOW2_SLICE_READING, TASK_UNINTERRUPTIBLE);
+	if (test_bit_acquire(QCOW2_SLICE_UPTODATE, &slice->flags)) {
+		qcow2_slice_touch(slice);
+		return slice;
+	}
+	qcow2_cache_put(slice);
+	return ERR_PTR(-EIO);
+}
+
+/**
+ * qcow2_cache_get - find a slice, read it in if need be
+ * @c: cache
+ * @offset: host offset of the slice, a multiple of its size
+ *
+ * Context: process, GFP_NOIO in scope.
+ *
+ * Return: the slice with a reference, or an ERR_PTR.
+ */
+struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset)
+{
+	unsigned long key = offset >> c->slice_bits;
+	struct qcow2_slice *slice;
+	int ret;
+
+	if ((u64)key != offset >> c->slice_bits)
+		return ERR_PTR(-EFBIG);
+	do {
+		slice = qcow2_cache_find(c, key);
+		if (slice) {
+			atomic64_inc(&c->hits);
+			return qcow2_cache_wait(slice);
+		}
+		slice = qcow2_slice_alloc(c, key);
+		if (!slice)
+			return ERR_PTR(-ENOMEM);
+		ret = qcow2_cache_insert(c, slice);
+		if (ret)
+			qcow2_slice_free_rcu(&slice->rcu);
+	} while (ret == -EBUSY);
+	if (ret)
+		return ERR_PTR(ret);
+
+	atomic64_inc(&c->misses);
+	ret = qcow2_cache_fill(c, slice);
+	if (ret) {
+		qcow2_cache_put(slice);
+		return ERR_PTR(ret);
+	}
+	qcow2_cache_evict(c);
+	return slice;
+}
+
+/**
+ * qcow2_cache_mark_dirty - entries of a slice were changed
+ * @c: cache
+ * @slice: with a reference
+ *
+ * Context: process, qcow2_state.lock held, in which the change was made.
+ */
+void qcow2_cache_mark_dirty(struct qcow2_cache *c, struct qcow2_slice *slice)
+{
+	if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags))
+		return;
+	xa_lock(&c->slices);
+	set_bit(QCOW2_SLICE_DIRTY, &slice->flags);
+	__xa_set_mark(&c->slices, slice->key, QCOW2_CACHE_DIRTY);
+	c->nr_dirty++;
+	xa_unlock(&c->slices);
+}
+
+/**
+ * qcow2_cache_nr_dirty - slices that wait for write-back
+ * @c: cache
+ */
+unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c)
+{
+	return READ_ONCE(c->nr_dirty);
+}
+
+/**
+ * qcow2_cache_drop - forget slices of a table that is being freed
+ * @c: cache
+ * @offset: host offset of the table
+ * @bytes: its length
+ *
+ * The clusters will hold something else one day, which must not be found
+ * under their old contents.  Context: qcow2_state.lock held.
+ */
+void qcow2_cache_drop(struct qcow2_cache *c, u64 offset, u64 bytes)
+{
+	unsigned long last = (offset + bytes - 1) >> c->slice_bits;
+	unsigned long key = offset >> c->slice_bits;
+	struct qcow2_slice *slice;
+
+	for (slice = xa_find(&c->slices, &key, last, XA_PRESENT); slice;
+	     slice = xa_find_after(&c->slices, &key, last, XA_PRESENT)) {
+		xa_lock(&c->slices);
+		/* Without the lock it may have been evicted by now. */
+		if (xa_load(&c->slices, key) == slice)
+			qcow2_cache_unlink(c, slice);
+		else
+			slice = NULL;
+		xa_unlock(&c->slices);
+		if (slice)
+			qcow2_cache_put(slice);
+	}
+}
+
+/* Adjacent dirty slices from @key on; they stay, since the caller has lock. */
+static unsigned int qcow2_cache_gather(struct qcow2_cache *c,
+				       unsigned long key,
+				       struct qcow2_slice **batch,
+				       struct bio_vec *bvecs)
+{
+	unsigned int nr;
+
+	for (nr = 0; nr < QCOW2_WRITE_BATCH; nr++, key++) {
+		struct qcow2_slice *slice;
+
+		if (!xa_get_mark(&c->slices, key, QCOW2_CACHE_DIRTY))
+			break;
+		slice = xa_load(&c->slices, key);
+		batch[nr] = slice;
+		bvec_set_page(&bvecs[nr], virt_to_page(slice->data),
+			      1U << c->slice_bits,
+			      offset_in_page(slice->data));
+	}
+	return nr;
+}
+
+static void qcow2_cache_clean(struct qcow2_cache *c,
+			      struct qcow2_slice **batch, unsigned int nr)
+{
+	xa_lock(&c->slices);
+	for (; nr; nr--, batch++) {
+		clear_bit(QCOW2_SLICE_DIRTY, &(*batch)->flags);
+		__xa_clear_mark(&c->slices, (*batch)->key, QCOW2_CACHE_DIRTY);
+		c->nr_dirty--;
+	}
+	xa_unlock(&c->slices);
+}
+
+/**
+ * qcow2_cache_write_dirty - write all dirty slices, without a flush
+ * @c: cache
+ *
+ * In the order of their offsets, adjacent ones together.  What could not be
+ * written stays dirty.  Context: process, qcow2_state.lock held, so that
+ * nothing changes under the write.
+ *
+ * Return: 0 or the first error.
+ */
+int qcow2_cache_write_dirty(struct qcow2_cache *c)
+{
+	struct qcow2_slice *batch[QCOW2_WRITE_BATCH];
+	struct bio_vec bvecs[QCOW2_WRITE_BATCH];
+	unsigned long key = 0;
+
+	while (xa_find(&c->slices, &key, ULONG_MAX, QCOW2_CACHE_DIRTY)) {
+		struct iov_iter iter;
+		unsigned int nr;
+		u64 bytes;
+		int ret;
+
+		nr = qcow2_cache_gather(c, key, batch, bvecs);
+		bytes = (u64)nr << c->slice_bits;
+		iov_iter_bvec(&iter, ITER_SOURCE, bvecs, nr, bytes);
+		ret = qblk_pwritev(c->file, (u64)key << c->slice_bits, bytes,
+				   &iter, 0);
+		if (ret)
+			return ret;
+		qcow2_cache_clean(c, batch, nr);
+	}
+	return 0;
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Compressed clusters: reading them.
+ *
+ * Workspaces are kept in a pool shared by all images.  It holds at least one
+ * that is large enough for every open image, so that a read makes progress when
+ * no memory is to be had; up to one per CPU are made on demand.
+ */
+#include <linux/cpumask.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uio.h>
+#include <linux/zlib.h>
+#include <linux/zstd.h>
+
+#include "qcow2.h"
+
+/**
+ * struct qcow2_zws - what one decompression needs
+ * @entry: in the pool
+ * @size: largest cluster @in and @out can hold
+ * @zlib: inflate workspace
+ * @zstd: decompression context's memory
+ * @in: compressed bytes; the format can name up to two clusters of them
+ * @out: the cluster
+ */
+struct qcow2_zws {
+	struct list_head entry;
+	u32 size;
+	void *zlib;
+	void *zstd;
+	u8 *in;
+	u8 *out;
+};
+
+static struct {
+	spinlock_t lock;	/* covers the other members */
+	struct list_head idle;
+	unsigned int nr;	/* idle or in use */
+	u32 largest;		/* size of the largest that exists */
+	wait_queue_head_t wait;
+} qcow2_zpool = {
+	.lock = __SPIN_LOCK_UNLOCKED(qcow2_zpool.lock),
+	.idle = LIST_HEAD_INIT(qcow2_zpool.idle),
+	.wait = __WAIT_QUEUE_HEAD_INITIALIZER(qcow2_zpool.wait),
+};
+
+static void qcow2_zws_free(struct qcow2_zws *w)
+{
+	if (!w)
+		return;
+	kvfree(w->zlib);
+	kvfree(w->zstd);
+	kvfree(w->in);
+	kvfree(w->out);
+	kfree(w);
+}
+
+static struct qcow2_zws *qcow2_zws_alloc(u32 size, gfp_t gfp)
+{
+	struct qcow2_zws *w = kzalloc(sizeof(*w), gfp);
+
+	if (!w)
+		return NULL;
+	w->size = size;
+	w->zlib = kvmalloc(zlib_inflate_workspacesize(), gfp);
+	w->zstd = kvmalloc(zstd_dctx_workspace_bound(), gfp);
+	w->in = kvmalloc(2 * size, gfp);
+	w->out = kvmalloc(size, gfp);
+	if (w->zlib && w->zstd && w->in && w->out)
+		return w;
+	qcow2_zws_free(w);
+	return NULL;
+}
+
+static void qcow2_zpool_put(struct qcow2_zws *w)
+{
+	spin_lock(&qcow2_zpool.lock);
+	list_add(&w->entry, &qcow2_zpool.idle);
+	spin_unlock(&qcow2_zpool.lock);
+	wake_up(&qcow2_zpool.wait);
+}
+
+/**
+ * qcow2_zpool_reserve - have a workspace for clusters of a size
+ * @cluster_size: bytes
+ *
+ * Kept until the module goes.  Context: process.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qcow2_zpool_reserve(u32 cluster_size)
+{
+	struct qcow2_zws *w;
+
+	if (READ_ONCE(qcow2_zpool.largest) >= cluster_size)
+		return 0;
+	w = qcow2_zws_alloc(cluster_size, GFP_KERNEL);
+	if (!w)
+		return -ENOMEM;
+	spin_lock(&qcow2_zpool.lock);
+	qcow2_zpool.nr++;
+	qcow2_zpool.largest = max(qcow2_zpool.largest, cluster_size);
+	spin_unlock(&qcow2_zpool.lock);
+	qcow2_zpool_put(w);
+	return 0;
+}
+
+/**
+ * qcow2_zpool_exit - free all workspaces
+ *
+ * No image is open any more.
+ */
+void qcow2_zpool_exit(void)
+{
+	struct qcow2_zws *w, *next;
+
+	list_for_each_entry_safe(w, next, &qcow2_zpool.idle, entry)
+		qcow2_zws_free(w);
+	INIT_LIST_HEAD(&qcow2_zpool.idle);
+	qcow2_zpool.nr = 0;
+	qcow2_zpool.largest = 0;
+}
+
+static struct qcow2_zws *qcow2_zpool_find(u32 size)
+{
+	struct qcow2_zws *w;
+
+	list_for_each_entry(w, &qcow2_zpool.idle, entry)
+		if (w->size >= size) {
+			list_del(&w->entry);
+			return w;
+		}
+	return NULL;
+}
+
+static struct qcow2_zws *qcow2_zpool_try_get(u32 size)
+{
+	struct qcow2_zws *w;
+
+	spin_lock(&qcow2_zpool.lock);
+	w = qcow2_zpool_find(size);
+	spin_unlock(&qcow2_zpool.lock);
+	return w;
+}
+
+/* One more, if there are fewer than CPUs and memory is easy to get. */
+static struct qcow2_zws *qcow2_zpool_grow(u32 size)
+{
+	struct qcow2_zws *w;
+
+	spin_lock(&qcow2_zpool.lock);
+	if (qcow2_zpool.nr >= num_online_cpus()) {
+		spin_unlock(&qcow2_zpool.lock);
+		return NULL;
+	}
+	qcow2_zpool.nr++;
+	spin_unlock(&qcow2_zpool.lock);
+
+	w = qcow2_zws_alloc(size, GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	if (!w) {
+		spin_lock(&qcow2_zpool.lock);
+		qcow2_zpool.nr--;
+		spin_unlock(&qcow2_zpool.lock);
+	}
+	return w;
+}
+
+/*
+ * Waiting is safe: whoever has a workspace gives it back after I/O and
+ * computing alone.
+ */
+static struct qcow2_zws *qcow2_zpool_get(u32 size)
+{
+	struct qcow2_zws *w = qcow2_zpool_try_get(size);
+
+	if (!w)
+		w = qcow2_zpool_grow(size);
+	if (!w)
+		wait_event(qcow2_zpool.wait, (w = qcow2_zpool_try_get(size)));
+	return w;
+}
+
+/*
+ * QEMU writes raw deflate with a 4 KiB window; the largest window reads any.
+ * The input goes on to the end of its sector, so what counts is that the
+ * output is complete.
+ */
+static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, size_t src_len)
+{
+	struct z_stream_s strm = {
+		.workspace = w->zlib,
+		.next_in = w->in,
+		.avail_in = src_len,
+		.next_out = w->out,
+		.avail_out = dst_len,
+	};
+	int ret;
+
+	if (zlib_inflateInit2(&strm, -MAX_WBITS) != Z_OK)
+		return -EIO;
+	ret = zlib_inflate(&strm, Z_FINISH);
+	zlib_inflateEnd(&strm);
+	if (ret != Z_STREAM_END && ret != Z_BUF_ERROR && ret != Z_OK)
+		return -EIO;
+	return strm.avail_out ? -EIO : 0;
+}
+
+/* One or more frames until the cluster is full, then garbage */
+static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, size_t src_len)
+{
+	zstd_dctx *ctx = zstd_init_dctx(w->zstd, zstd_dctx_workspace_bound());
+	size_t in = 0, out = 0;
+
+	if (!ctx)
+		return -EIO;
+	while (out < dst_len) {
+		size_t frame, n;
+
+		frame = zstd_find_frame_compressed_size(w->in + in,
+							src_len - in);
+		if (zstd_is_error(frame))
+			return -EIO;
+		n = zstd_decompress_dctx(ctx, w->out + out, dst_len - out,
+					 w->in + in, frame);
+		if (zstd_is_error(n) || !n)
+			return -EIO;
+		in += frame;
+		out += n;
+	}
+	return 0;
+}
+
+static int qcow2_read_compressed(struct qcow2_state *s, u64 entry, u64 offset,
+				 u64 bytes, struct iov_iter *iter)
+{
+	u32 skip = qcow2_offset_in_cluster(s, offset);
+	struct qcow2_zws *w;
+	u64 host;
+	u32 len;
+	int ret;
+
+	qcow2_compressed_extent(entry, s->cluster_bits, &host, &len);
+	w = qcow2_zpool_get(s->cluster_size);
+	/* A file may end inside the last sector: the rest reads as zeroes. */
+	ret = qblk_pread(s->file, host, len, w->in);
+	if (!ret && s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
+		ret = qcow2_unzstd(w, s->cluster_size, len);
+	else if (!ret)
+		ret = qcow2_inflate(w, s->cluster_size, len);
+	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
+		ret = -EIO;
+	qcow2_zpool_put(w);
+	return ret;
+}
+
+/*
+ * ->preadv(), see driver.h: a range ->map() called encoded, within one cluster.
+ */
+int qcow2_preadv(struct qblk_node *node, u64 offset, u64 bytes,
+		 struct iov_iter *iter, unsigned int flags)
+{
+	struct qcow2_state *s = node->priv;
+	u64 entry;
+	int ret;
+
+	ret = qcow2_l2_lookup(s, offset, &entry);
+	if (ret)
+		return ret;
+	/* Overwritten since it was mapped: the new contents are as good. */
+	if (qcow2_cluster_type(entry) != QCOW2_COMPRESSED)
+		return qblk_node_preadv(node, offset, bytes, iter);
+	return qcow2_read_compressed(s, entry, offset, bytes, iter);
+}

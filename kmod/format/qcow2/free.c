@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Letting go of clusters.
+ *
+ * A cluster that an L2 entry, an L1 entry or the header no longer points to
+ * goes through three stages:
+ *
+ *   frees_new     the change is in memory only.  After a crash the old
+ *		   metadata is back, so the cluster must keep its contents and
+ *		   its refcount.
+ *   frees_stable  write-back and a flush have made the change stable.  I/O
+ *		   that looked the cluster up before may still be in flight to
+ *		   it, reads included.
+ *   gone          after qblk_node_io_sync() no I/O is left that could have
+ *		   found it; the discard for it has completed; only then is its
+ *		   refcount decremented in memory, which is what makes it
+ *		   allocatable.
+ *
+ * So a late read never returns another file's data, a late write or discard
+ * never hits a new table, and after any crash refcount >= references.
+ */
+#include <linux/kernel.h>
+#include <linux/slab.h>
+
+#include "qcow2.h"
+
+/* Write-back is not waited for longer than this once clusters were freed. */
+#define QCOW2_FREE_DELAY	HZ
+
+static int qcow2_free_add(struct qcow2_state *s, u64 offset, u64 nr,
+			  bool discard, struct list_head *list)
+{
+	struct qcow2_free *f = NULL;
+
+	if (!list_empty(list))
+		f = list_last_entry(list, struct qcow2_free, entry);
+	if (!f || f->discard != discard ||
+	    f->offset + (f->nr << s->cluster_bits) != offset) {
+		f = kzalloc(sizeof(*f), GFP_NOIO);
+		if (!f)
+			return -ENOMEM;
+		f->offset = offset;
+		f->discard = discard;
+		list_add_tail(&f->entry, list);
+	}
+	f->nr += nr;
+	return 0;
+}
+
+/**
+ * qcow2_free_prepare - note what an L2 entry points to
+ * @s: image
+ * @entry: checked L2 entry that is going to be replaced
+ * @discard: pass a discard down when the last reference goes
+ * @list: gets the record, adjacent clusters share one
+ *
+ * Before the entry changes, so that nothing can fail afterwards.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qcow2_free_prepare(struct qcow2_state *s, u64 entry, bool discard,
+		       struct list_head *list)
+{
+	u64 offset, last;
+	u32 bytes;
+
+	switch (qcow2_cluster_type(entry)) {
+	case QCOW2_NORMAL:
+	case QCOW2_ZERO_ALLOC:
+		return qcow2_free_add(s, entry & QCOW2_L2E_OFFSET_MASK, 1,
+				      discard, list);
+	case QCOW2_COMPRESSED:
+		/* One reference for each host cluster it touches. */
+		qcow2_compressed_extent(entry, s->cluster_bits, &offset,
+					&bytes);
+		last = (offset + bytes - 1) >> s->cluster_bits;
+		offset = qcow2_start_of_cluster(s, offset);
+		return qcow2_free_add(s, offset,
+				      last - (offset >> s->cluster_bits) + 1,
+				      discard, list);
+	default:
+		return 0;
+	}
+}
+
+/**
+ * qcow2_free_records - forget records without freeing what they name
+ * @list: of records
+ */
+void qcow2_free_records(struct list_head *list)
+{
+	struct qcow2_free *f, *next;
+
+	list_for_each_entry_safe(f, next, list, entry) {
+		list_del(&f->entry);
+		kfree(f);
+	}
+}
+
+/**
+ * qcow2_free_commit - the entries that pointed to the clusters have changed
+ * @s: image
+ * @list: from qcow2_free_prepare(), empty afterwards
+ *
+ * Context: lock held, since before the entries changed.
+ */
+void qcow2_free_commit(struct qcow2_state *s, struct list_head *list)
+{
+	lockdep_assert_held(&s->lock);
+	if (list_empty(list))
+		return;
+	list_splice_tail_init(list, &s->frees_new);
+	queue_delayed_work(qcow2_wq, &s->wb_work, QCOW2_FREE_DELAY);
+}
+
+/**
+ * qcow2_free_deferred - let go of a table that was replaced
+ * @s: image
+ * @offset: its host offset
+ * @nr: its clusters
+ *
+ * Without memory for the record they leak: the replacement is done.
+ * Context: lock held.
+ */
+void qcow2_free_deferred(struct qcow2_state *s, u64 offset, u64 nr)
+{
+	LIST_HEAD(list);
+
+	if (qcow2_free_add(s, offset, nr, false, &list))
+		pr_warn_ratelimited("qblk: %s: no memory, %llu clusters leaked\n",
+				    s->node->name, nr);
+	qcow2_free_commit(s, &list);
+}
+
+/* How many clusters from @cluster on are alike: last reference or not. */
+static u64 qcow2_free_run(struct qcow2_state *s, u64 cluster, u64 max,
+			  bool *last)
+{
+	u64 value, n;
+
+	for (n = 0; n < max; n++) {
+		if (qcow2_refcount_read(s, cluster + n, &value))
+			break;
+		if (!n)
+			*last = value == 1;
+		else if (*last != (value == 1))
+			break;
+	}
+	return n;
+}
+
+static void qcow2_free_one_run(struct qcow2_state *s, struct qcow2_free *f)
+{
+	u64 cluster = f->offset >> s->cluster_bits;
+	bool last = false;
+	u64 n;
+
+	mutex_lock(&s->lock);
+	n = qcow2_free_run(s, cluster, f->nr, &last);
+	mutex_unlock(&s->lock);
+	if (!n) {
+		/* Unreadable refcounts: the rest leaks. */
+		f->nr = 0;
+		return;
+	}
+	/*
+	 * Nobody else can raise or drop the last reference meanwhile: there is
+	 * one worker per image, and the cluster is not reachable.
+	 */
+	if (last && f->discard)
+		qblk_pdiscard(s->file, f->offset, n << s->cluster_bits);
+
+	mutex_lock(&s->lock);
+	qcow2_free_now(s, f->offset, n);
+	mutex_unlock(&s->lock);
+	f->offset += n << s->cluster_bits;
+	f->nr -= n;
+}
+
+/**
+ * qcow2_free_work_fn - take frees_stable to its end
+ * @work: &qcow2_state.free_work
+ *
+ * Waits for I/O in flight, so it must not be waited for by a request that is
+ * inside qblk_node_io_begin().
+ */
+void qcow2_free_work_fn(struct work_struct *work)
+{
+	struct qcow2_state *s = container_of(work, struct qcow2_state,
+					     free_work);
+	unsigned int flags = qblk_io_enter();
+	struct qcow2_free *f;
+	LIST_HEAD(list);
+
+	mutex_lock(&s->lock);
+	list_splice_init(&s->frees_stable, &list);
+	mutex_unlock(&s->lock);
+	if (!list_empty(&list))
+		qblk_node_io_sync(s->node);
+	list_for_each_entry(f, &list, entry)
+		while (f->nr)
+			qcow2_free_one_run(s, f);
+	qcow2_free_records(&list);
+	qblk_io_leave(flags);
+}
+
+/**
+ * qcow2_free_pending - are there clusters on their way out?
+ * @s: image
+ *
+ * Context: process, lock not held.
+ */
+bool qcow2_free_pending(struct qcow2_state *s)
+{
+	bool pending;
+
+	mutex_lock(&s->lock);
+	pending = !list_empty(&s->frees_new) || !list_empty(&s->frees_stable);
+	mutex_unlock(&s->lock);
+	return pending || work_busy(&s->free_work);
+}
+
+/**
+ * qcow2_free_reclaim - the child is full: hurry what is on its way out
+ * @s: image
+ *
+ * Context: process, no lock held, not inside qblk_node_io_begin().
+ *
+ * Return: true if it is worth trying again.
+ */
+bool qcow2_free_reclaim(struct qcow2_state *s)
+{
+	if (!qcow2_free_pending(s))
+		return false;
+	if (qcow2_writeback(s))
+		return false;
+	flush_work(&s->free_work);
+	return true;
+}

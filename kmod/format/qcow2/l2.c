@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From guest offsets to host offsets: L1 and L2 tables.
+ *
+ * Why a lookup needs no lock.  L1 and L2 entries are 8 bytes, read and written
+ * with single accesses, so a lookup sees an entry as it was at some time since
+ * the lookup began.  What that entry pointed to then stays in place until the
+ * I/O ends: the caller entered qblk_node_io_begin() before the lookup, and a
+ * cluster (data, or an L2 table itself) is handed out again only after
+ * qblk_node_io_sync() that began after the entry was changed, see free.c.  The
+ * memory of a slice stays until the end of the RCU section.
+ */
+#include <linux/kernel.h>
+#include <linux/slab.h>
+
+#include "qcow2.h"
+
+/* Copied at once when an L2 table that is shared becomes private */
+#define QCOW2_COPY_BYTES	(64U << 10)
+
+static u64 qcow2_l1_index(const struct qcow2_state *s, u64 offset)
+{
+	return offset >> (s->cluster_bits + s->l2_bits);
+}
+
+/* Index of the entry for @offset in its slice */
+static unsigned int qcow2_slice_index(const struct qcow2_state *s, u64 offset)
+{
+	return (offset >> s->cluster_bits) &
+	       ((1U << qcow2_slice_l2_bits(s)) - 1);
+}
+
+/* Host offset of the slice with the entry for @offset */
+static u64 qcow2_slice_offset(const struct qcow2_state *s, u64 l2_offset,
+			      u64 offset)
+{
+	u64 entry = (offset >> s->cluster_bits) & ((1U << s->l2_bits) - 1);
+
+	return l2_offset + round_down(entry * 8, 1U << s->slice_bits);
+}
+
+/**
+ * qcow2_l2_entry - read an L2 entry
+ * @slice: of the table
+ * @index: in @slice
+ */
+u64 qcow2_l2_entry(const struct qcow2_slice *slice, unsigned int index)
+{
+	const __be64 *l2 = slice->data;
+
+	return be64_to_cpu(READ_ONCE(l2[index]));
+}
+
+/**
+ * qcow2_l2_set - change an L2 entry in memory
+ * @s: image
+ * @slice: of the table, with a reference
+ * @index: in @slice
+ * @entry: new value
+ *
+ * Context: lock held.
+ */
+void qcow2_l2_set(struct qcow2_state *s, struct qcow2_slice *slice,
+		  unsigned int index, u64 entry)
+{
+	__be64 *l2 = slice->data;
+
+	lockdep_assert_held(&s->lock);
+	WRITE_ONCE(l2[index], cpu_to_be64(entry));
+	qcow2_cache_mark_dirty(&s->l2_cache, slice);
+}
+
+static bool qcow2_l2_entry_valid(const struct qcow2_state *s, u64 entry)
+{
+	switch (qcow2_cluster_type(entry)) {
+	case QCOW2_ZERO_PLAIN:
+		return s->hdr.version >= 3;
+	case QCOW2_ZERO_ALLOC:
+		if (s->hdr.version < 3)
+			return false;
+		fallthrough;
+	case QCOW2_NORMAL:
+		return !qcow2_offset_in_cluster(s, entry &
+						QCOW2_L2E_OFFSET_MASK);
+	default:
+		return true;
+	}
+}
+
+/**
+ * qcow2_l2_check - does an L2 entry make sense?
+ * @s: image
+ * @guest: offset it is for, for the message
+ * @entry: host byte order
+ *
+ * Context: process.
+ *
+ * Return: 0, or -EIO after the corruption was reported.
+ */
+int qcow2_l2_check(struct qcow2_state *s, u64 guest, u64 entry)
+{
+	if (qcow2_l2_entry_valid(s, entry))
+		return 0;
+	if (s->hdr.version < 3 && entry & QCOW2_OFLAG_ZERO)
+		return qcow2_corrupt(s, true, -1, -1,
+				     "zero cluster entry found in pre-v3 image (guest offset %#llx)",
+				     guest);
+	return qcow2_corrupt(s, true, -1, -1,
+			     "data cluster offset %#llx unaligned (guest offset %#llx)",
+			     entry & QCOW2_L2E_OFFSET_MASK, guest);
+}
+
+static int qcow2_l1_check(struct qcow2_state *s, u64 index, u64 l2_offset)
+{
+	if (!qcow2_offset_in_cluster(s, l2_offset))
+		return 0;
+	return qcow2_corrupt(s, true, -1, -1,
+			     "L2 table offset %#llx unaligned (L1 index: %#llx)",
+			     l2_offset, index);
+}
+
+/* No L2 table: nothing is allocated in all of its range. */
+static void qcow2_map_hole(const struct qcow2_state *s, u64 offset, u64 bytes,
+			   struct qblk_extent *ext)
+{
+	u64 span = 1ULL << (s->cluster_bits + s->l2_bits);
+
+	ext->type = QBLK_MAP_UNALLOCATED;
+	ext->bytes = min(bytes, span - (offset & (span - 1)));
+}
+
+static const enum qblk_map_type qcow2_map_types[] = {
+	[QCOW2_UNALLOCATED] = QBLK_MAP_UNALLOCATED,
+	[QCOW2_ZERO_PLAIN] = QBLK_MAP_ZERO,
+	[QCOW2_ZERO_ALLOC] = QBLK_MAP_ZERO,
+	[QCOW2_NORMAL] = QBLK_MAP_DATA,
+	[QCOW2_COMPRESSED] = QBLK_MAP_ENCODED,
+};
+
+static int qcow2_map_slice(struct qcow2_state *s, struct qcow2_slice *slice,
+			   u64 offset, u64 bytes, unsigned int flags,
+			   struct qblk_extent *ext)
+{
+	unsigned int index = qcow2_slice_index(s, offset);
+	unsigned int left = (1U << qcow2_slice_l2_bits(s)) - index;
+	u64 skip = qcow2_offset_in_cluster(s, offset);
+	bool write = flags & QBLK_MAP_WRITE;
+	u64 entry = qcow2_l2_entry(slice, index);
+	enum qcow2_cluster_type type = qcow2_cluster_type(entry);
+	unsigned int run;
+	u64 nr;
+
+	if (!qcow2_l2_entry_valid(s, entry)) {
+		if (!(flags & QBLK_MAP_MAY_SLEEP))
+			return -EAGAIN;
+		return qcow2_l2_check(s, offset, entry);
+	}
+	if (write && (type != QCOW2_NORMAL || !(entry & QCOW2_OFLAG_COPIED)))
+		return -EAGAIN;
+
+	nr = (skip + bytes + s->cluster_size - 1) >> s->cluster_bits;
+	run = qcow2_count_run(entry, (const __be64 *)slice->data + index,
+			      min_t(u64, nr, left), s->cluster_bits, write);
+	ext->type = qcow2_map_types[type];
+	ext->bytes = min(bytes, ((u64)run << s->cluster_bits) - skip);
+	if (type == QCOW2_NORMAL) {
+		ext->child = s->file;
+		ext->offset = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
+	}
+	return 0;
+}
+
+static int qcow2_map_sleeping(struct qcow2_state *s, u64 l2_offset, u64 offset,
+			      u64 bytes, unsigned int flags,
+			      struct qblk_extent *ext)
+{
+	struct qcow2_slice *slice;
+	int ret;
+
+	ret = qcow2_l1_check(s, qcow2_l1_index(s, offset), l2_offset);
+	if (ret)
+		return ret;
+	slice = qcow2_cache_get(&s->l2_cache,
+				qcow2_slice_offset(s, l2_offset, offset));
+	if (IS_ERR(slice))
+		return PTR_ERR(slice);
+	ret = qcow2_map_slice(s, slice, offset, bytes, flags, ext);
+	qcow2_cache_put(slice);
+	return ret;
+}
+
+/* ->map(), see driver.h */
+int qcow2_map(struct qblk_node *node, u64 offset, u64 bytes,
+	      unsigned int flags, struct qblk_extent *ext)
+{
+	struct qcow2_state *s = node->priv;
+	u64 index = qcow2_l1_index(s, offset);
+	struct qcow2_slice *slice;
+	int ret = -EAGAIN;
+	u64 l2_offset;
+
+	if (index >= s->hdr.l1_size ||
+	    (flags & QBLK_MAP_WRITE && READ_ONCE(s->corrupt)))
+		return -EIO;
+	l2_offset = READ_ONCE(s->l1[index]) & QCOW2_L1E_OFFSET_MASK;
+	if (!l2_offset) {
+		if (flags & QBLK_MAP_WRITE)
+			return -EAGAIN;
+		qcow2_map_hole(s, offset, bytes, ext);
+		return 0;
+	}
+	if (flags & QBLK_MAP_MAY_SLEEP)
+		return qcow2_map_sleeping(s, l2_offset, offset, bytes, flags,
+					  ext);
+	if (qcow2_offset_in_cluster(s, l2_offset))
+		return -EAGAIN;	/* the worker reports it */
+
+	rcu_read_lock();
+	slice = qcow2_cache_peek(&s->l2_cache,
+				 qcow2_slice_offset(s, l2_offset, offset));
+	if (slice)
+		ret = qcow2_map_slice(s, slice, offset, bytes, flags, ext);
+	rcu_read_unlock();
+	return ret;
+}
+
+/**
+ * qcow2_l2_lookup - the L2 entry for a guest offset
+ * @s: image
+ * @offset: guest offset
+ * @entry: result, checked; 0 without an L2 table
+ *
+ * Context: process.  Return: 0 or a negative errno.
+ */
+int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, u64 *entry)
+{
+	u64 index = qcow2_l1_index(s, offset);
+	struct qcow2_slice *slice;
+	u64 l2_offset;
+	int ret;
+
+	*entry = 0;
+	if (index >= s->hdr.l1_size)
+		return -EIO;
+	l2_offset = READ_ONCE(s->l1[index]) & QCOW2_L1E_OFFSET_MASK;
+	if (!l2_offset)
+		return 0;
+	ret = qcow2_l1_check(s, index, l2_offset);
+	if (ret)
+		return ret;
+	slice = qcow2_cache_get(&s->l2_cache,
+				qcow2_slice_offset(s, l2_offset, offset));
+	if (IS_ERR(slice))
+		return PTR_ERR(slice);
+	*entry = qcow2_l2_entry(slice, qcow2_slice_index(s, offset));
+	qcow2_cache_put(slice);
+	return qcow2_l2_check(s, offset, *entry);
+}
+
+/* A private copy of a table that a snapshot shares */
+static int qcow2_l2_copy(struct qcow2_state *s, u64 from, u64 to)
+{
+	u32 step = min(s->cluster_size, QCOW2_COPY_BYTES);
+	void *buf = kmalloc(step, GFP_NOIO);
+	int ret = 0;
+	u32 pos;
+
+	if (!buf)
+		return -ENOMEM;
+	/* The shared table has no dirty slices: it is never changed. */
+	for (pos = 0; !ret && pos < s->cluster_size; pos += step) {
+		ret = qblk_pread(s->file, from + pos, step, buf);
+		if (!ret)
+			ret = qblk_pwrite(s->file, to + pos, step, buf, 0);
+	}
+	kfree(buf);
+	return ret;
+}
+
+/*
+ * Give an L1 entry an L2 table of its own: empty, or a copy of the shared one.
+ *
+ * Order: the table's contents and its refcount are stable before the L1 entry
+ * that makes them reachable is written.  Cut before that, a cluster leaks; cut
+ * after it, the table is complete.  The L1 entry itself becomes stable with the
+ * next flush: until then entries of the new table are not reachable, and their
+ * data was not promised to anybody.  The old table loses its reference only
+ * after that flush (qcow2_free_deferred()).
+ */
+static int qcow2_l2_create(struct qcow2_state *s, u64 index, u64 old)
+{
+	u64 offset, got, entry;
+	int ret;
+
+	ret = qcow2_alloc_clusters(s, 1, &offset, &got);
+	if (ret)
+		return ret;
+	qcow2_cache_drop(&s->l2_cache, offset, s->cluster_size);
+	if (old)
+		ret = qcow2_l2_copy(s, old, offset);
+	else
+		ret = qblk_pwrite_zeroes(s->file, offset, s->cluster_size, 0);
+	if (!ret)
+		ret = qcow2_cache_write_dirty(&s->ref_cache);
+	if (!ret)
+		ret = qblk_flush(s->file);
+	if (ret) {
+		qcow2_free_now(s, offset, 1);
+		return ret;
+	}
+	entry = offset | QCOW2_OFLAG_COPIED;
+	ret = qcow2_write_be64_block(s, s->l1, s->hdr.l1_size,
+				     s->hdr.l1_table_offset, index, entry);
+	if (ret)
+		/*
+		 * It may have reached the disk all the same: the cluster has
+		 * to stay allocated, which is a leak.
+		 */
+		return ret;
+	WRITE_ONCE(s->l1[index], entry);
+	if (old)
+		qcow2_free_deferred(s, old, 1);
+	return 0;
+}
+
+/**
+ * qcow2_l2_get_writable - the L2 entry for an offset, in order to change it
+ * @s: image
+ * @offset: guest offset
+ * @slicep: slice with the entry, with a reference
+ * @index: of the entry in the slice
+ *
+ * Allocates the table if there is none, copies it if it is shared.
+ * Context: process, lock held.  Return: 0 or a negative errno.
+ */
+int qcow2_l2_get_writable(struct qcow2_state *s, u64 offset,
+			  struct qcow2_slice **slicep, unsigned int *index)
+{
+	u64 l1_index = qcow2_l1_index(s, offset);
+	struct qcow2_slice *slice;
+	u64 entry, l2_offset;
+	int ret;
+
+	lockdep_assert_held(&s->lock);
+	if (l1_index >= s->hdr.l1_size)
+		return -EIO;
+	entry = s->l1[l1_index];
+	l2_offset = entry & QCOW2_L1E_OFFSET_MASK;
+	ret = qcow2_l1_check(s, l1_index, l2_offset);
+	if (ret)
+		return ret;
+	if (!l2_offset || !(entry & QCOW2_OFLAG_COPIED)) {
+		ret = qcow2_l2_create(s, l1_index, l2_offset);
+		if (ret)
+			return ret;
+		l2_offset = s->l1[l1_index] & QCOW2_L1E_OFFSET_MASK;
+	}
+	slice = qcow2_cache_get(&s->l2_cache,
+				qcow2_slice_offset(s, l2_offset, offset));
+	if (IS_ERR(slice))
+		return PTR_ERR(slice);
+	*slicep = slice;
+	*index = qcow2_slice_index(s, offset);
+	return 0;
+}

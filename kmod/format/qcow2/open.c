@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * qcow2: opening, closing, and what it tells about itself.
+ *
+ * The kernel reads all of the header and changes single fields of it in place,
+ * so unknown fields and extensions stay as they are.
+ */
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "qcow2.h"
+
+#define QCOW2_DEFAULT_L2_CACHE		(32ULL * SZ_1M)
+#define QCOW2_DEFAULT_REF_CACHE		SZ_1M
+#define QCOW2_MAX_CACHE			SZ_4G
+
+struct workqueue_struct *qcow2_wq;
+
+static const struct qblk_opt_desc qcow2_opt_table[] = {
+	{
+		.name = "l2-cache-size",
+		.type = QBLK_OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, l2_cache_size),
+		.min = 1 << QCOW2_MAX_SLICE_BITS,
+		.max = QCOW2_MAX_CACHE,
+		.def = QCOW2_DEFAULT_L2_CACHE,
+		.help = "most memory for L2 tables",
+	}, {
+		.name = "refcount-cache-size",
+		.type = QBLK_OPT_SIZE,
+		.offset = offsetof(struct qcow2_opts, refcount_cache_size),
+		.min = 1 << QCOW2_MAX_SLICE_BITS,
+		.max = QCOW2_MAX_CACHE,
+		.def = QCOW2_DEFAULT_REF_CACHE,
+		.help = "most memory for refcount blocks",
+	},
+	{}
+};
+
+/*
+ * Features this driver does not have, each with the sentence that names it.
+ */
+static const struct {
+	u64 bit;
+	const char *name;
+} qcow2_missing[] = {
+	{ QCOW2_INCOMPAT_EXTL2, "extended L2 entries (subclusters)" },
+	{ QCOW2_INCOMPAT_DATA_FILE, "an external data file" },
+};
+
+static int qcow2_check_missing(const struct qcow2_state *s,
+			       struct qblk_err *err)
+{
+	const char *name = NULL;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(qcow2_missing); i++)
+		if (s->hdr.incompatible_features & qcow2_missing[i].bit)
+			name = qcow2_missing[i].name;
+	if (s->hdr.crypt_method == QCOW2_CRYPT_AES)
+		name = "AES encryption";
+	if (s->hdr.crypt_method == QCOW2_CRYPT_LUKS)
+		name = "LUKS encryption";
+	if (!name)
+		return 0;
+	qblk_err_set(err, "node '%s': the image uses %s, which is not supported",
+		     s->node->name, name);
+	return -EOPNOTSUPP;
+}
+
+/* What the incompatible and autoclear bits mean for this attach */
+static int qcow2_check_features(struct qcow2_state *s, const u8 *area,
+				size_t len, struct qblk_err *err)
+{
+	u64 unknown = s->hdr.incompatible_features & ~QCOW2_INCOMPAT_MASK;
+	bool writable = !s->node->read_only;
+	char names[256];
+
+	if (unknown) {
+		qcow2_feature_names(&s->hdr, area, len, unknown, names,
+				    sizeof(names));
+		qblk_err_set(err, "node '%s': unsupported qcow2 feature(s): %s",
+			     s->node->name, names);
+		return -EOPNOTSUPP;
+	}
+	if (writable && s->hdr.incompatible_features & QCOW2_INCOMPAT_CORRUPT) {
+		qblk_err_set(err,
+			     "node '%s': image is corrupt; cannot be opened read/write (repair it with qemu-img check -r all, or attach it read-only)",
+			     s->node->name);
+		return -EACCES;
+	}
+	if (writable && s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY) {
+		qblk_err_set(err,
+			     "node '%s': image was not closed cleanly (dirty bit); repair its refcounts with qemu-img check -r all, or attach it read-only",
+			     s->node->name);
+		return -EUCLEAN;
+	}
+	if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW &&
+	    !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE)) {
+		qblk_err_set(err, "node '%s': data-file-raw requires a data file",
+			     s->node->name);
+		return -EINVAL;
+	}
+	return qcow2_check_missing(s, err);
+}
+
+static void qcow2_set_geometry(struct qcow2_state *s)
+{
+	s->cluster_bits = s->hdr.cluster_bits;
+	s->cluster_size = 1U << s->cluster_bits;
+	s->l2_bits = s->cluster_bits - 3;
+	s->refcount_order = s->hdr.refcount_order;
+	s->refblock_bits = s->cluster_bits + 3 - s->refcount_order;
+	s->slice_bits = min_t(u32, s->cluster_bits, QCOW2_MAX_SLICE_BITS);
+	s->reftable_offset = s->hdr.refcount_table_offset;
+	s->reftable_size = s->hdr.refcount_table_clusters <<
+			   (s->cluster_bits - 3);
+	/* QEMU counts the disk in sectors and forgets the rest. */
+	s->node->length = round_down(s->hdr.size, 512);
+}
+
+static int qcow2_read_header(struct qcow2_state *s, struct qblk_err *err)
+{
+	const char *who = s->node->name;
+	u8 buf[sizeof(struct qcow2_disk_header)];
+	size_t len;
+	u8 *area;
+	int ret;
+
+	ret = qblk_pread(s->file, 0, sizeof(buf), buf);
+	if (ret) {
+		qblk_err_set(err, "node '%s': cannot read the header: error %d",
+			     who, ret);
+		return ret;
+	}
+	ret = qcow2_header_parse(buf, sizeof(buf), &s->hdr, who, err);
+	if (!ret)
+		ret = qcow2_header_check(&s->hdr, who, err);
+	if (ret)
+		return ret;
+
+	len = qcow2_header_area(&s->hdr);
+	area = kvmalloc(len, GFP_KERNEL);
+	if (!area)
+		return -ENOMEM;
+	ret = qblk_pread(s->file, 0, len, area);
+	if (ret)
+		qblk_err_set(err, "node '%s': cannot read the header: error %d",
+			     who, ret);
+	else
+		ret = qcow2_exts_parse(&s->hdr, area, len, &s->exts, who, err);
+	if (!ret)
+		ret = qcow2_check_features(s, area, len, err);
+	kvfree(area);
+	return ret;
+}
+
+/* Read a table of big-endian numbers and turn it round in place. */
+static u64 *qcow2_read_table(struct qcow2_state *s, u64 offset, u32 entries,
+			     const char *name, struct qblk_err *err)
+{
+	u64 bytes = entries * 8ULL;
+	u64 *table;
+	u32 i;
+	int ret;
+
+	if (bytes && offset >= qblk_node_length(s->file->node)) {
+		qblk_err_set(err,
+			     "node '%s': the %s at %#llx lies past the end of the image file",
+			     s->node->name, name, offset);
+		return ERR_PTR(-EINVAL);
+	}
+	table = kvzalloc(max(bytes, 8ULL), GFP_KERNEL);
+	if (!table)
+		return ERR_PTR(-ENOMEM);
+	ret = bytes ? qblk_pread(s->file, offset, bytes, table) : 0;
+	if (ret) {
+		qblk_err_set(err, "node '%s': cannot read the %s: error %d",
+			     s->node->name, name, ret);
+		kvfree(table);
+		return ERR_PTR(ret);
+	}
+	for (i = 0; i < entries; i++)
+		table[i] = be64_to_cpu((__force __be64)table[i]);
+	return table;
+}
+
+static int qcow2_read_tables(struct qcow2_state *s, struct qblk_err *err)
+{
+	s->l1 = qcow2_read_table(s, s->hdr.l1_table_offset, s->hdr.l1_size,
+				 "L1 table", err);
+	if (IS_ERR(s->l1))
+		return PTR_ERR(s->l1);
+	if (s->node->read_only)
+		return 0;
+	s->reftable = qcow2_read_table(s, s->reftable_offset, s->reftable_size,
+				       "refcount table", err);
+	if (IS_ERR(s->reftable)) {
+		kvfree(s->l1);
+		return PTR_ERR(s->reftable);
+	}
+	return 0;
+}
+
+/*
+ * Autoclear bits stand for structures that whoever does not maintain them has
+ * to declare stale: dirty bitmaps no longer describe a disk we write to.
+ */
+static int qcow2_autoclear(struct qcow2_state *s, struct qblk_err *err)
+{
+	__be64 none = 0;
+	int ret;
+
+	if (s->node->read_only || !s->hdr.autoclear_features)
+		return 0;
+	if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS)
+		pr_warn("qblk: %s: persistent bitmaps are not maintained and become inconsistent\n",
+			s->node->name);
+	ret = qcow2_header_write(s, offsetof(struct qcow2_disk_header,
+					     autoclear_features),
+				 &none, sizeof(none));
+	if (!ret)
+		ret = qblk_flush(s->file);
+	if (ret) {
+		qblk_err_set(err,
+			     "node '%s': cannot clear the autoclear feature bits: error %d",
+			     s->node->name, ret);
+		return ret;
+	}
+	s->hdr.autoclear_features = 0;
+	return 0;
+}
+
+static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
+{
+	s->node = node;
+	s->file = node->file;
+	mutex_init(&s->lock);
+	mutex_init(&s->header_lock);
+	mutex_init(&s->wb_mutex);
+	INIT_LIST_HEAD(&s->allocs);
+	init_waitqueue_head(&s->alloc_wait);
+	INIT_LIST_HEAD(&s->frees_new);
+	INIT_LIST_HEAD(&s->frees_stable);
+	INIT_WORK(&s->free_work, qcow2_free_work_fn);
+	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
+}
+
+static int qcow2_open(struct qblk_node *node, const void *optp,
+		      struct qblk_err *err)
+{
+	const struct qcow2_opts *opts = optp;
+	struct qcow2_state *s = node->priv;
+	int ret;
+
+	qcow2_init_state(s, node);
+	ret = qcow2_read_header(s, err);
+	if (ret)
+		return ret;
+	qcow2_set_geometry(s);
+	ret = qcow2_zpool_reserve(s->cluster_size);
+	if (!ret)
+		ret = qcow2_read_tables(s, err);
+	if (ret)
+		return ret;
+	qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
+			 opts->l2_cache_size);
+	qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
+			 opts->refcount_cache_size);
+	ret = qcow2_autoclear(s, err);
+	if (ret) {
+		kvfree(s->l1);
+		kvfree(s->reftable);
+	}
+	return ret;
+}
+
+static void qcow2_close(struct qblk_node *node)
+{
+	struct qcow2_state *s = node->priv;
+
+	cancel_delayed_work_sync(&s->wb_work);
+	cancel_work_sync(&s->free_work);
+	/* After a failed inactivate: what is left leaks on disk. */
+	qcow2_free_records(&s->frees_new);
+	qcow2_free_records(&s->frees_stable);
+	qcow2_cache_exit(&s->l2_cache);
+	qcow2_cache_exit(&s->ref_cache);
+	kvfree(s->l1);
+	kvfree(s->reftable);
+}
+
+static int qcow2_probe(const u8 *buf, size_t len, struct qblk_probe *p,
+		       struct qblk_err *err)
+{
+	struct qcow2_header h;
+	struct qcow2_exts x;
+	size_t area;
+	int ret;
+
+	if (len < sizeof(u32) ||
+	    get_unaligned_be32(buf) != QCOW2_MAGIC)
+		return 0;
+	ret = qcow2_header_parse(buf, len, &h, "probe", err);
+	if (!ret)
+		ret = qcow2_header_check(&h, "probe", err);
+	if (ret)
+		return ret;
+	area = qcow2_header_area(&h);
+	if (len < area && p->want < area) {
+		p->want = area;
+		return -ENODATA;
+	}
+	ret = qcow2_exts_parse(&h, buf, len, &x, "probe", err);
+	if (ret)
+		return ret;
+	p->virtual_size = round_down(h.size, 512);
+	strscpy(p->backing_file, x.backing_file, sizeof(p->backing_file));
+	strscpy(p->backing_format, x.backing_format,
+		sizeof(p->backing_format));
+	return 100;
+}
+
+static void qcow2_refresh_limits(struct qblk_node *node,
+				 struct qblk_limits *lim)
+{
+	struct qcow2_state *s = node->priv;
+
+	lim->request_alignment = 1;
+	lim->logical_block_size = 512;
+	lim->pdiscard_alignment = s->cluster_size;
+	lim->max_pdiscard = 0;
+	lim->max_pwrite_zeroes = 0;
+	lim->max_transfer = 0;
+	lim->can_discard = true;
+	lim->can_write_zeroes = true;
+	/* A write is reachable only with its L2 entry: FUA means a flush. */
+	lim->fua = false;
+	lim->can_grow = false;
+}
+
+static void qcow2_drain_begin(struct qblk_node *node)
+{
+	struct qcow2_state *s = node->priv;
+
+	cancel_delayed_work_sync(&s->wb_work);
+	flush_work(&s->free_work);
+}
+
+static void qcow2_drain_end(struct qblk_node *node)
+{
+	struct qcow2_state *s = node->priv;
+
+	if (!node->read_only)
+		queue_delayed_work(qcow2_wq, &s->wb_work, HZ);
+}
+
+static void qcow2_cache_info(struct qblk_info *info, struct qcow2_cache *c,
+			     const char *const keys[5])
+{
+	qblk_info_u64(info, keys[0], (u64)c->max << c->slice_bits);
+	qblk_info_u64(info, keys[1], (u64)READ_ONCE(c->nr) << c->slice_bits);
+	qblk_info_u64(info, keys[2],
+		      (u64)READ_ONCE(c->nr_dirty) << c->slice_bits);
+	qblk_info_u64(info, keys[3], atomic64_read(&c->hits));
+	qblk_info_u64(info, keys[4], atomic64_read(&c->misses));
+}
+
+static void qcow2_get_specific_info(struct qblk_node *node,
+				    struct qblk_info *info)
+{
+	static const char *const l2_keys[] = {
+		"l2-cache-size", "l2-cache-used", "l2-cache-dirty",
+		"l2-cache-hits", "l2-cache-misses",
+	};
+	static const char *const ref_keys[] = {
+		"refcount-cache-size", "refcount-cache-used",
+		"refcount-cache-dirty", "refcount-cache-hits",
+		"refcount-cache-misses",
+	};
+	struct qcow2_state *s = node->priv;
+	const struct qcow2_header *h = &s->hdr;
+
+	qblk_info_str(info, "compat", h->version == 2 ? "0.10" : "1.1");
+	qblk_info_u64(info, "cluster-size", s->cluster_size);
+	qblk_info_u64(info, "refcount-bits", 1U << s->refcount_order);
+	qblk_info_str(info, "compression-type",
+		      h->compression_type ? "zstd" : "zlib");
+	qblk_info_bool(info, "lazy-refcounts",
+		       h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS);
+	qblk_info_bool(info, "corrupt", READ_ONCE(s->corrupt) ||
+		       h->incompatible_features & QCOW2_INCOMPAT_CORRUPT);
+	qblk_info_bool(info, "dirty",
+		       h->incompatible_features & QCOW2_INCOMPAT_DIRTY);
+	qblk_info_bool(info, "extended-l2", false);
+	qblk_info_u64(info, "snapshots", h->nb_snapshots);
+	if (s->exts.backing_file[0])
+		qblk_info_str(info, "backing-filename", s->exts.backing_file);
+	if (s->exts.backing_format[0])
+		qblk_info_str(info, "backing-filename-format",
+			      s->exts.backing_format);
+	qcow2_cache_info(info, &s->l2_cache, l2_keys);
+	if (!node->read_only)
+		qcow2_cache_info(info, &s->ref_cache, ref_keys);
+}
+
+struct qblk_driver qblk_drv_qcow2 = {
+	.name = "qcow2",
+	.owner = THIS_MODULE,
+	.flags = QBLK_DRV_FORMAT | QBLK_DRV_BACKING | QBLK_DRV_REMAPS,
+	.instance_size = sizeof(struct qcow2_state),
+	.opts = qcow2_opt_table,
+	.opts_size = sizeof(struct qcow2_opts),
+	.open = qcow2_open,
+	.close = qcow2_close,
+	.inactivate = qcow2_inactivate,
+	.probe = qcow2_probe,
+	.map = qcow2_map,
+	.preadv = qcow2_preadv,
+	.pwritev = qcow2_pwritev,
+	.pwrite_zeroes = qcow2_pwrite_zeroes,
+	.pdiscard = qcow2_pdiscard,
+	.flush_to_os = qcow2_flush_to_os,
+	.refresh_limits = qcow2_refresh_limits,
+	.get_specific_info = qcow2_get_specific_info,
+	.drain_begin = qcow2_drain_begin,
+	.drain_end = qcow2_drain_end,
+};
+
+/**
+ * qcow2_init - what all images share
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qcow2_init(void)
+{
+	qcow2_wq = alloc_workqueue("qblk_qcow2", WQ_MEM_RECLAIM | WQ_UNBOUND,
+				   0);
+	return qcow2_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * qcow2_exit - undo qcow2_init(), no image is open
+ */
+void qcow2_exit(void)
+{
+	destroy_workqueue(qcow2_wq);
+	qcow2_zpool_exit();
+	/* Slices are freed after an RCU grace period, by code of ours. */
+	rcu_barrier();
+}

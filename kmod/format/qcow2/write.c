@@ -1,0 +1,573 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Writing: in place where the cluster is ours alone, into new clusters
+ * otherwise.
+ *
+ * An allocating write goes like this:
+ *
+ *   1. with lock held: allocate clusters (their refcounts are 1 in memory) and
+ *      enter the allocation in qcow2_state.allocs
+ *   2. without it: write the data, together with what the rest of the clusters
+ *      held before (copy on write)
+ *   3. with lock held: change the L2 entries in memory, note what they pointed
+ *      to for free.c, remove the allocation
+ *
+ * A lookup meanwhile finds the old contents, which is right for a write that
+ * has not completed.  Another write to the same clusters waits: it would copy
+ * data that is about to change, or allocate a second time.  Who waits holds no
+ * allocation and no lock, and who is waited for is already running and waits
+ * only for I/O, so there is no cycle.
+ *
+ * Cut at any time before the L2 slice is on disk, the old contents are there
+ * and the new clusters leak; the slice is written after a flush that follows
+ * step 2 (writeback.c).
+ */
+#include <linux/bvec.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "qcow2.h"
+
+/* Parts to be filled up to this size are written together with the data. */
+#define QCOW2_MERGE_BYTES	(128U << 10)
+
+/**
+ * struct qcow2_plan - how a part of a write is done
+ * @bytes: length of the part
+ * @host: in place: where; the caller is inside qblk_node_io_begin()
+ * @io_idx: cookie for qblk_node_io_end()
+ * @in_place: no allocation
+ * @alloc: otherwise
+ */
+struct qcow2_plan {
+	u64 bytes;
+	u64 host;
+	int io_idx;
+	bool in_place;
+	struct qcow2_alloc alloc;
+};
+
+/**
+ * qcow2_find_alloc - is an allocation in flight in a range?
+ * @s: image
+ * @guest: guest offset
+ * @bytes: length
+ *
+ * Context: lock held.
+ */
+struct qcow2_alloc *qcow2_find_alloc(struct qcow2_state *s, u64 guest,
+				     u64 bytes)
+{
+	struct qcow2_alloc *a;
+
+	lockdep_assert_held(&s->lock);
+	list_for_each_entry(a, &s->allocs, entry)
+		if (guest < a->guest + ((u64)a->nr << s->cluster_bits) &&
+		    a->guest < guest + bytes)
+			return a;
+	return NULL;
+}
+
+/**
+ * qcow2_wait_for_alloc - wait until some allocation in flight has ended
+ * @s: image
+ *
+ * Drops lock while waiting; what was looked up before has to be looked up
+ * again.
+ */
+void qcow2_wait_for_alloc(struct qcow2_state *s)
+{
+	DEFINE_WAIT(wait);
+
+	prepare_to_wait(&s->alloc_wait, &wait, TASK_UNINTERRUPTIBLE);
+	mutex_unlock(&s->lock);
+	schedule();
+	finish_wait(&s->alloc_wait, &wait);
+	mutex_lock(&s->lock);
+}
+
+static bool qcow2_is_private(u64 entry, enum qcow2_cluster_type type)
+{
+	return qcow2_cluster_type(entry) == type && entry & QCOW2_OFLAG_COPIED;
+}
+
+/* Does the entry after @nr others continue a run of zero clusters to reuse? */
+static bool qcow2_reuse_continues(const struct qcow2_state *s, u64 first,
+				  u64 entry, unsigned int nr)
+{
+	return qcow2_is_private(entry, QCOW2_ZERO_ALLOC) &&
+	       (entry & QCOW2_L2E_OFFSET_MASK) ==
+	       (first & QCOW2_L2E_OFFSET_MASK) + ((u64)nr << s->cluster_bits);
+}
+
+/* How many clusters from the alloc's first on can be allocated in one go */
+static unsigned int qcow2_alloc_run(struct qcow2_state *s,
+				    struct qcow2_alloc *a, unsigned int max)
+{
+	u64 first = qcow2_l2_entry(a->slice, a->index);
+	unsigned int n;
+
+	for (n = 1; n < max; n++) {
+		u64 entry = qcow2_l2_entry(a->slice, a->index + n);
+		u64 guest = a->guest + ((u64)n << s->cluster_bits);
+
+		if (a->reuse && !qcow2_reuse_continues(s, first, entry, n))
+			break;
+		if (!a->reuse && (qcow2_is_private(entry, QCOW2_NORMAL) ||
+				  qcow2_is_private(entry, QCOW2_ZERO_ALLOC)))
+			break;
+		if (qcow2_find_alloc(s, guest, s->cluster_size) ||
+		    qcow2_l2_check(s, guest, entry))
+			break;
+	}
+	return n;
+}
+
+static int qcow2_alloc_frees(struct qcow2_state *s, struct qcow2_alloc *a)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < a->nr; i++) {
+		ret = qcow2_free_prepare(s, qcow2_l2_entry(a->slice,
+							   a->index + i),
+					 false, &a->frees);
+		if (ret) {
+			qcow2_free_records(&a->frees);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int qcow2_alloc_host(struct qcow2_state *s, struct qcow2_alloc *a)
+{
+	struct qblk_node *file = s->file->node;
+	u64 got;
+	int ret;
+
+	ret = qcow2_alloc_clusters(s, a->nr, &a->host, &got);
+	if (ret)
+		return ret;
+	a->nr = got;
+	a->fresh = file->limits.can_grow && a->host >= qblk_node_length(file);
+	ret = qcow2_alloc_frees(s, a);
+	if (ret)
+		qcow2_free_now(s, a->host, a->nr);
+	return ret;
+}
+
+/* Plan an allocation of at most @max clusters; the slice is pinned. */
+static int qcow2_plan_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
+			    unsigned int max)
+{
+	u64 entry = qcow2_l2_entry(a->slice, a->index);
+	int ret = 0;
+
+	INIT_LIST_HEAD(&a->frees);
+	a->fresh = false;
+	a->reuse = qcow2_is_private(entry, QCOW2_ZERO_ALLOC);
+	a->nr = qcow2_alloc_run(s, a, max);
+	if (a->reuse)
+		a->host = entry & QCOW2_L2E_OFFSET_MASK;
+	else
+		ret = qcow2_alloc_host(s, a);
+	if (!ret)
+		list_add_tail(&a->entry, &s->allocs);
+	return ret;
+}
+
+static void qcow2_plan_in_place(struct qcow2_state *s, u64 offset, u64 bytes,
+				const struct qcow2_slice *slice,
+				unsigned int index, unsigned int max,
+				struct qcow2_plan *p)
+{
+	u64 skip = qcow2_offset_in_cluster(s, offset);
+	u64 entry = qcow2_l2_entry(slice, index);
+	unsigned int run;
+
+	run = qcow2_count_run(entry, (const __be64 *)slice->data + index, max,
+			      s->cluster_bits, true);
+	p->in_place = true;
+	p->host = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
+	p->bytes = min(bytes, ((u64)run << s->cluster_bits) - skip);
+	/* The entry cannot change before lock is dropped. */
+	p->io_idx = qblk_node_io_begin(s->node);
+}
+
+/*
+ * Decide what to do with the first part of a write.  Context: lock held, may be
+ * dropped and taken again.
+ */
+static int qcow2_plan_write(struct qcow2_state *s, u64 offset, u64 bytes,
+			    struct qcow2_plan *p)
+{
+	u64 skip = qcow2_offset_in_cluster(s, offset);
+	struct qcow2_alloc *a = &p->alloc;
+	unsigned int index, max;
+	u64 entry;
+	int ret;
+
+	while (qcow2_find_alloc(s, offset - skip, s->cluster_size))
+		qcow2_wait_for_alloc(s);
+	if (s->corrupt)
+		return -EIO;
+	ret = qcow2_l2_get_writable(s, offset, &a->slice, &index);
+	if (ret)
+		return ret;
+	entry = qcow2_l2_entry(a->slice, index);
+	ret = qcow2_l2_check(s, offset, entry);
+	if (ret)
+		goto err_put;
+
+	max = min_t(u64, (1U << qcow2_slice_l2_bits(s)) - index,
+		    (skip + bytes + s->cluster_size - 1) >> s->cluster_bits);
+	p->in_place = false;
+	if (qcow2_is_private(entry, QCOW2_NORMAL)) {
+		qcow2_plan_in_place(s, offset, bytes, a->slice, index, max, p);
+		qcow2_cache_put(a->slice);
+		return 0;
+	}
+	a->index = index;
+	a->guest = offset - skip;
+	ret = qcow2_plan_alloc(s, a, max);
+	if (ret)
+		goto err_put;
+	p->bytes = min(bytes, ((u64)a->nr << s->cluster_bits) - skip);
+	return 0;
+
+err_put:
+	qcow2_cache_put(a->slice);
+	return ret;
+}
+
+/* Step 3: cannot fail, the slice is pinned and the records are there. */
+static void qcow2_link(struct qcow2_state *s, struct qcow2_alloc *a)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->nr; i++)
+		qcow2_l2_set(s, a->slice, a->index + i,
+			     (a->host + ((u64)i << s->cluster_bits)) |
+			     QCOW2_OFLAG_COPIED);
+	s->need_barrier = true;
+	qcow2_free_commit(s, &a->frees);
+}
+
+static void qcow2_end_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
+			    int error)
+{
+	mutex_lock(&s->lock);
+	list_del(&a->entry);
+	if (!error) {
+		qcow2_link(s, a);
+	} else {
+		qcow2_free_records(&a->frees);
+		if (!a->reuse)
+			qcow2_free_now(s, a->host, a->nr);
+	}
+	mutex_unlock(&s->lock);
+	wake_up_all(&s->alloc_wait);
+	qcow2_cache_put(a->slice);
+}
+
+/**
+ * struct qcow2_part - a part of new clusters that the guest did not write
+ * @guest: guest offset
+ * @bytes: length, may be 0
+ * @fill: it has to be written: it is not a hole already
+ * @zero: with zeroes
+ */
+struct qcow2_part {
+	u64 guest;
+	u64 bytes;
+	bool fill;
+	bool zero;
+};
+
+static int qcow2_part_init(struct qcow2_state *s, const struct qcow2_alloc *a,
+			   u64 guest, u64 bytes, struct qcow2_part *part)
+{
+	int ret;
+
+	*part = (struct qcow2_part){ .guest = guest, .bytes = bytes };
+	if (!bytes)
+		return 0;
+	ret = qcow2_range_is_zero(s, guest, bytes, &part->zero);
+	part->fill = !(part->zero && a->fresh);
+	return ret;
+}
+
+/**
+ * struct qcow2_vec - a write under construction
+ * @bv: segments
+ * @nr: used
+ */
+struct qcow2_vec {
+	struct bio_vec *bv;
+	unsigned int nr;
+};
+
+static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
+{
+	for (; bytes; bytes -= v->bv[v->nr++].bv_len)
+		bvec_set_page(&v->bv[v->nr], ZERO_PAGE(0),
+			      min_t(u64, bytes, PAGE_SIZE), 0);
+}
+
+static void qcow2_vec_add_iter(struct qcow2_vec *v, const struct iov_iter *iter,
+			       u64 bytes)
+{
+	struct bvec_iter bi = {
+		.bi_size = bytes,
+		.bi_bvec_done = iter->iov_offset,
+	};
+	struct bio_vec bv;
+
+	for_each_bvec(bv, iter->bvec, bi, bi)
+		v->bv[v->nr++] = bv;
+}
+
+static int qcow2_vec_add_pages(struct qcow2_vec *v, u64 bytes)
+{
+	for (; bytes; bytes -= v->bv[v->nr++].bv_len) {
+		struct page *page = alloc_page(GFP_NOIO);
+
+		if (!page)
+			return -ENOMEM;
+		bvec_set_page(&v->bv[v->nr], page,
+			      min_t(u64, bytes, PAGE_SIZE), 0);
+	}
+	return 0;
+}
+
+static void qcow2_vec_free(struct qcow2_vec *v, unsigned int first,
+			   unsigned int nr)
+{
+	for (; nr; nr--, first++)
+		if (v->bv[first].bv_page != ZERO_PAGE(0))
+			__free_page(v->bv[first].bv_page);
+}
+
+/* Read what a part held before into new pages at the end of the vector. */
+static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
+			     const struct qcow2_part *part)
+{
+	unsigned int first = v->nr;
+	u64 size = s->node->length;
+	u64 inside = part->guest < size ?
+		     min(part->bytes, size - part->guest) : 0;
+	struct iov_iter iter;
+	int ret;
+
+	ret = qcow2_vec_add_pages(v, part->bytes);
+	if (ret)
+		return ret;
+	iov_iter_bvec(&iter, ITER_DEST, v->bv + first, v->nr - first,
+		      part->bytes);
+	ret = qblk_node_preadv(s->node, part->guest, inside, &iter);
+	if (!ret && iov_iter_zero(part->bytes - inside, &iter) !=
+		    part->bytes - inside)
+		ret = -EIO;
+	return ret;
+}
+
+static int qcow2_vec_add_part(struct qcow2_state *s, struct qcow2_vec *v,
+			      const struct qcow2_part *part)
+{
+	if (!part->fill)
+		return 0;
+	if (!part->zero)
+		return qcow2_vec_add_old(s, v, part);
+	qcow2_vec_add_zeroes(v, part->bytes);
+	return 0;
+}
+
+static unsigned int qcow2_part_segs(const struct qcow2_part *part)
+{
+	return part->fill ? DIV_ROUND_UP_ULL(part->bytes, PAGE_SIZE) : 0;
+}
+
+static unsigned int qcow2_iter_segs(const struct iov_iter *iter, u64 bytes)
+{
+	struct bvec_iter bi = {
+		.bi_size = bytes,
+		.bi_bvec_done = iter->iov_offset,
+	};
+	unsigned int nr = 0;
+	struct bio_vec bv;
+
+	for_each_bvec(bv, iter->bvec, bi, bi)
+		nr++;
+	return nr;
+}
+
+/* Head, data and tail with one write */
+static int qcow2_write_merged(struct qcow2_state *s, u64 host,
+			      const struct qcow2_part *head,
+			      const struct qcow2_part *tail,
+			      struct iov_iter *data, u64 bytes)
+{
+	unsigned int data_segs = qcow2_iter_segs(data, bytes);
+	unsigned int segs = qcow2_part_segs(head) + data_segs +
+			    qcow2_part_segs(tail);
+	u64 len = bytes;
+	struct qcow2_vec v = {};
+	unsigned int first, after;
+	struct iov_iter iter;
+	int ret;
+
+	v.bv = kvmalloc_array(segs, sizeof(*v.bv), GFP_NOIO);
+	if (!v.bv)
+		return -ENOMEM;
+	ret = qcow2_vec_add_part(s, &v, head);
+	first = v.nr;
+	after = v.nr;
+	if (ret)
+		goto out_free;
+	qcow2_vec_add_iter(&v, data, bytes);
+	after = v.nr;
+	ret = qcow2_vec_add_part(s, &v, tail);
+	if (ret)
+		goto out_free;
+
+	if (head->fill) {
+		len += head->bytes;
+		host -= head->bytes;
+	}
+	if (tail->fill)
+		len += tail->bytes;
+	iov_iter_bvec(&iter, ITER_SOURCE, v.bv, v.nr, len);
+	ret = qblk_pwritev(s->file, host, len, &iter, 0);
+	if (!ret)
+		iov_iter_advance(data, bytes);
+out_free:
+	qcow2_vec_free(&v, 0, first);
+	qcow2_vec_free(&v, after, v.nr - after);
+	kvfree(v.bv);
+	return ret;
+}
+
+/* Copy a part piece by piece */
+static int qcow2_copy_part(struct qcow2_state *s, u64 host,
+			   const struct qcow2_part *part)
+{
+	struct bio_vec bv[16];
+	u64 pos, n;
+	int ret = 0;
+
+	for (pos = 0; !ret && pos < part->bytes; pos += n) {
+		struct qcow2_part piece = { .guest = part->guest + pos };
+		struct qcow2_vec v = { .bv = bv };
+		struct iov_iter iter;
+
+		n = min_t(u64, part->bytes - pos, ARRAY_SIZE(bv) * PAGE_SIZE);
+		piece.bytes = n;
+		ret = qcow2_vec_add_old(s, &v, &piece);
+		iov_iter_bvec(&iter, ITER_SOURCE, bv, v.nr, n);
+		if (!ret)
+			ret = qblk_pwritev(s->file, host + pos, n, &iter, 0);
+		qcow2_vec_free(&v, 0, v.nr);
+	}
+	return ret;
+}
+
+static int qcow2_fill_part(struct qcow2_state *s, u64 host,
+			   const struct qcow2_part *part)
+{
+	if (!part->fill || !part->bytes)
+		return 0;
+	if (part->zero)
+		return qblk_pwrite_zeroes(s->file, host, part->bytes, 0);
+	return qcow2_copy_part(s, host, part);
+}
+
+/* Step 2: write guest data and the rest of the clusters. */
+static int qcow2_write_clusters(struct qcow2_state *s, struct qcow2_alloc *a,
+				u64 offset, u64 bytes, struct iov_iter *iter)
+{
+	u64 end = a->guest + ((u64)a->nr << s->cluster_bits);
+	u64 host = a->host + (offset - a->guest);
+	struct qcow2_part head, tail;
+	int ret;
+
+	ret = qcow2_part_init(s, a, a->guest, offset - a->guest, &head);
+	if (!ret)
+		ret = qcow2_part_init(s, a, offset + bytes,
+				      end - offset - bytes, &tail);
+	if (ret)
+		return ret;
+	if (!head.fill && !tail.fill)
+		return qblk_pwritev(s->file, host, bytes, iter, 0);
+	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES)
+		return qcow2_write_merged(s, host, &head, &tail, iter, bytes);
+
+	ret = qcow2_fill_part(s, a->host, &head);
+	if (!ret)
+		ret = qblk_pwritev(s->file, host, bytes, iter, 0);
+	if (!ret)
+		ret = qcow2_fill_part(s, host + bytes, &tail);
+	return ret;
+}
+
+static int qcow2_write_planned(struct qcow2_state *s, u64 offset,
+			       struct qcow2_plan *p, struct iov_iter *iter)
+{
+	int ret;
+
+	if (p->in_place) {
+		ret = qblk_pwritev(s->file, p->host, p->bytes, iter, 0);
+		qblk_node_io_end(s->node, p->io_idx);
+		return ret;
+	}
+	ret = qcow2_write_clusters(s, &p->alloc, offset, p->bytes, iter);
+	qcow2_end_alloc(s, &p->alloc, ret);
+	return ret;
+}
+
+static int qcow2_write_some(struct qcow2_state *s, u64 offset, u64 bytes,
+			    struct iov_iter *iter, u64 *done)
+{
+	struct qcow2_plan p;
+	int ret;
+
+	ret = qcow2_balance(s);
+	if (ret)
+		return ret;
+	mutex_lock(&s->lock);
+	ret = qcow2_plan_write(s, offset, bytes, &p);
+	mutex_unlock(&s->lock);
+	if (ret)
+		return ret;
+	*done = p.bytes;
+	return qcow2_write_planned(s, offset, &p, iter);
+}
+
+/* ->pwritev(), see driver.h; the core emulates FUA with a flush. */
+int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
+		  struct iov_iter *iter, unsigned int flags)
+{
+	struct qcow2_state *s = node->priv;
+	bool tried = false;
+
+	while (bytes) {
+		struct iov_iter part = *iter;
+		u64 done;
+		int ret;
+
+		ret = qcow2_write_some(s, offset, bytes, &part, &done);
+		if (ret == -ENOSPC && !tried && qcow2_free_reclaim(s)) {
+			/* Freed clusters may have become usable. */
+			tried = true;
+			continue;
+		}
+		if (ret)
+			return ret;
+		iov_iter_advance(iter, done);
+		offset += done;
+		bytes -= done;
+	}
+	return 0;
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Write-back of metadata.
+ *
+ * Order on disk, and which line guarantees it.  Refcount blocks hold, at any
+ * time, no less than what any metadata on disk refers to (refcount.c), so they
+ * may be written whenever it suits.  An L2 slice may be written when
+ *
+ *   - the refcounts of the clusters it newly points to are stable, and
+ *   - so is the data in them: otherwise a power cut could show what the cluster
+ *     held in its earlier life, or lose what was copied on write.
+ *
+ * Both hold after refcount blocks were written and the child was flushed, in
+ * this order, with lock held: an L2 entry changes in memory only after the
+ * data write to its cluster completed, so that flush covers the data of all
+ * entries that are dirty now.  L2 tables and refcount blocks that are new
+ * are made reachable at once, with flushes of their own (l2.c, refcount.c).
+ *
+ * The flush after the L2 slices belongs to whoever asked for durability; the
+ * core flushes the child after ->flush_to_os().  Only when clusters are
+ * waiting to be freed a flush is issued here, since they must not be reused
+ * before the slices that dropped them are stable.
+ */
+#include <linux/kernel.h>
+
+#include "qcow2.h"
+
+static int qcow2_write_l2(struct qcow2_state *s)
+{
+	int ret;
+
+	ret = qcow2_cache_write_dirty(&s->ref_cache);
+	if (ret || !qcow2_cache_nr_dirty(&s->l2_cache))
+		return ret;
+	if (s->need_barrier) {
+		ret = qblk_flush(s->file);
+		if (ret)
+			return ret;
+		s->need_barrier = false;
+	}
+	ret = qcow2_cache_write_dirty(&s->l2_cache);
+	if (ret)
+		/* What stayed dirty still wants its order. */
+		s->need_barrier = true;
+	return ret;
+}
+
+/* Give back what could not be made stable. */
+static void qcow2_frees_return(struct qcow2_state *s, struct list_head *frees)
+{
+	mutex_lock(&s->lock);
+	list_splice(frees, &s->frees_new);
+	mutex_unlock(&s->lock);
+}
+
+static int qcow2_frees_stabilise(struct qcow2_state *s,
+				 struct list_head *frees)
+{
+	int ret;
+
+	if (list_empty(frees))
+		return 0;
+	ret = qblk_flush(s->file);
+	if (ret) {
+		qcow2_frees_return(s, frees);
+		return ret;
+	}
+	mutex_lock(&s->lock);
+	list_splice_tail(frees, &s->frees_stable);
+	mutex_unlock(&s->lock);
+	queue_work(qcow2_wq, &s->free_work);
+	return 0;
+}
+
+/**
+ * qcow2_writeback - write all dirty metadata in an order a crash survives
+ * @s: image
+ *
+ * Context: process, GFP_NOIO in scope, lock not held.
+ *
+ * Return: 0, or the first error; what was not written stays dirty.
+ */
+int qcow2_writeback(struct qcow2_state *s)
+{
+	LIST_HEAD(frees);
+	int ret;
+
+	mutex_lock(&s->wb_mutex);
+	mutex_lock(&s->lock);
+	list_splice_init(&s->frees_new, &frees);
+	ret = qcow2_write_l2(s);
+	mutex_unlock(&s->lock);
+	if (!ret)
+		ret = qcow2_frees_stabilise(s, &frees);
+	else
+		qcow2_frees_return(s, &frees);
+	mutex_unlock(&s->wb_mutex);
+	return ret;
+}
+
+/**
+ * qcow2_balance - keep dirty metadata within half of the caches
+ * @s: image
+ *
+ * For whoever is about to dirty some.  Context: process, lock not held.
+ *
+ * Return: 0 or the error of the write-back.
+ */
+int qcow2_balance(struct qcow2_state *s)
+{
+	if (likely(qcow2_cache_nr_dirty(&s->l2_cache) <= s->l2_cache.max / 2 &&
+		   qcow2_cache_nr_dirty(&s->ref_cache) <=
+		   s->ref_cache.max / 2))
+		return 0;
+	return qcow2_writeback(s);
+}
+
+/* ->flush_to_os(), see driver.h */
+int qcow2_flush_to_os(struct qblk_node *node)
+{
+	return qcow2_writeback(node->priv);
+}
+
+/**
+ * qcow2_wb_work_fn - make freed clusters usable without waiting for a flush
+ * @work: &qcow2_state.wb_work
+ */
+void qcow2_wb_work_fn(struct work_struct *work)
+{
+	struct qcow2_state *s = container_of(to_delayed_work(work),
+					     struct qcow2_state, wb_work);
+	unsigned int flags = qblk_io_enter();
+	int ret;
+
+	ret = qcow2_writeback(s);
+	if (ret)
+		pr_err_ratelimited("qblk: %s: metadata write-back failed: %d\n",
+				   s->node->name, ret);
+	qblk_io_leave(flags);
+}
+
+static bool qcow2_all_clean(struct qcow2_state *s)
+{
+	return !qcow2_free_pending(s) &&
+	       !qcow2_cache_nr_dirty(&s->l2_cache) &&
+	       !qcow2_cache_nr_dirty(&s->ref_cache);
+}
+
+/*
+ * ->inactivate(), see driver.h.  Freed clusters dirty refcounts once they are
+ * let go of, so it takes a second round; nothing adds to it from outside.
+ */
+int qcow2_inactivate(struct qblk_node *node, struct qblk_err *err)
+{
+	struct qcow2_state *s = node->priv;
+	int ret;
+
+	if (node->read_only)
+		return 0;
+	do {
+		ret = qcow2_writeback(s);
+		if (ret)
+			goto err_write;
+		flush_work(&s->free_work);
+	} while (!qcow2_all_clean(s));
+	cancel_delayed_work_sync(&s->wb_work);
+	ret = qblk_flush(s->file);
+	if (ret)
+		goto err_write;
+	return 0;
+
+err_write:
+	qblk_err_set(err, "node '%s': cannot write metadata back: error %d",
+		     node->name, ret);
+	return ret;
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Compressed clusters: where they are, how they are read, and how their host
+ * clusters, which they share, lose references.
+ */
+#include <kunit/test.h>
+#include <linux/string.h>
+
+#include "../format/qcow2/qcow2.h"
+#include "image.h"
+
+/* "qblk kunit " over and over, 4096 bytes of it, as raw deflate */
+static const u8 compress_deflate[] = {
+	0xed, 0xc6, 0xb1, 0x09, 0x00, 0x20, 0x0c, 0x00, 0xb0, 0x57, 0x7a, 0x9b,
+	0x9b, 0x54, 0x84, 0x82, 0xfe, 0xdf, 0x3f, 0x4a, 0x32, 0xa5, 0xd6, 0xc9,
+	0xc8, 0x7f, 0xf7, 0x8b, 0x52, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xd5,
+	0x99, 0x6d,
+};
+
+/* 4096 times 0x5a: a Zstandard frame of one run-length block */
+static const u8 compress_zstd[] = {
+	0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x0f, 0x03, 0x80, 0x00, 0x5a,
+};
+
+/* The first cluster after header, refcounts and L1 table */
+#define COMPRESS_HOST	(4 * 4096)
+
+static const char compress_text[] = "qblk kunit ";
+
+static const struct image_cfg compress_cfg = {
+	"compressed", 3, 12, 4, 256 << 10, 0, 0, 256 << 10,
+};
+
+static const struct image_cfg compress_v2_cfg = {
+	"compressed, version 2", 2, 12, 4, 256 << 10,
+};
+
+/* 4096 bytes in three different forms */
+enum compress_form {
+	COMPRESS_DEFLATE,
+	COMPRESS_STORED,
+	COMPRESS_ZSTD,
+};
+
+/* Put one at @host, any byte.  Return: bytes it takes. */
+static u32 compress_put(struct image *img, u64 host, enum compress_form form)
+{
+	u8 *p = img->leaf->data + host;
+
+	switch (form) {
+	case COMPRESS_DEFLATE:
+		memcpy(p, compress_deflate, sizeof(compress_deflate));
+		return sizeof(compress_deflate);
+	case COMPRESS_ZSTD:
+		memcpy(p, compress_zstd, sizeof(compress_zstd));
+		return sizeof(compress_zstd);
+	default:
+		/* the last block, stored: length and its complement */
+		p[0] = 1;
+		put_unaligned_le16(4096, p + 1);
+		put_unaligned_le16(~4096, p + 3);
+		image_fill(p + 5, 0, 4096, 77);
+		return 5 + 4096;
+	}
+}
+
+static void compress_model(u8 *model, enum compress_form form)
+{
+	u32 i;
+
+	switch (form) {
+	case COMPRESS_DEFLATE:
+		for (i = 0; i < 4096; i++)
+			model[i] = compress_text[i % strlen(compress_text)];
+		break;
+	case COMPRESS_ZSTD:
+		memset(model, 0x5a, 4096);
+		break;
+	default:
+		image_fill(model, 0, 4096, 77);
+		break;
+	}
+}
+
+static u64 compress_entry(u64 host, u32 sectors)
+{
+	return QCOW2_OFLAG_COMPRESSED | (u64)(sectors - 1) << (70 - 12) | host;
+}
+
+/* A guest cluster in compressed form at @host; references are not counted */
+static void compress_add(struct image *img, u64 guest, u64 host,
+			 enum compress_form form)
+{
+	u32 bytes = compress_put(img, host, form);
+	u32 sectors = (host + bytes - 1) / 512 - host / 512 + 1;
+
+	image_set_l2(img, guest, compress_entry(host, sectors));
+	compress_model(img->model + guest, form);
+}
+
+/*
+ * Guest clusters 0 and 1 share a host cluster, guest cluster 3 starts in it and
+ * ends in the next one.
+ */
+static struct image *compress_create(struct kunit *test,
+				     const struct image_cfg *cfg)
+{
+	struct image *img = image_create(test, cfg, 1 << 20);
+	u64 host = image_add_cluster(img);
+	u64 next = image_add_cluster(img);
+
+	KUNIT_ASSERT_EQ(test, COMPRESS_HOST, host);
+	KUNIT_ASSERT_EQ(test, host + img->cs, next);
+	compress_add(img, 0, host + 3, COMPRESS_DEFLATE);
+	compress_add(img, img->cs, host + 500, COMPRESS_DEFLATE);
+	compress_add(img, 3 * img->cs, host + 1000, COMPRESS_STORED);
+	image_ref(img, host / img->cs);
+	image_ref(img, host / img->cs);
+	image_expect_clean(img);
+	return img;
+}
+
+static void compress_read(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	image_expect_data(img, 100, 50);
+	image_expect_data(img, 4000, 5000);
+	image_expect_data(img, 3 * 4096 + 511, 2);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Without sleeping it cannot be told; and it is never overwritten in place. */
+static void compress_map(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+	struct qblk_mapping m;
+
+	image_open(img);
+	image_expect_data(img, 0, 512);
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 512, 8192, 0, &m));
+	qblk_tracks_release(&m.tracks);
+	KUNIT_EXPECT_EQ(test, QBLK_MAP_ENCODED, m.type);
+	KUNIT_EXPECT_PTR_EQ(test, img->node, m.node);
+	KUNIT_EXPECT_EQ(test, 512, m.offset);
+	KUNIT_EXPECT_EQ(test, 4096 - 512, m.bytes);
+	KUNIT_EXPECT_EQ(test, -EAGAIN,
+			qblk_map(img->node, 0, 4096, QBLK_MAP_WRITE, &m));
+}
+
+static void compress_overwrite(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+
+	image_open(img);
+	/* all of one, the middle of the next, the end of one and beyond */
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 4096, 1));
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 5000, 100, 2));
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 4 * 4096 - 5, 10, 3));
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static void compress_discard(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, 4096));
+	KUNIT_ASSERT_EQ(test, 0, image_zero(img, 4096, 4096, 0));
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_zero(img, 12288 + 512, 512, 0));
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, img->cfg->size));
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static void compress_version_2(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_v2_cfg);
+
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 5000, 100, 2));
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, 4096));
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static void compress_use_zstd(struct image *img)
+{
+	u8 *data = img->leaf->data;
+
+	put_unaligned_be64(QCOW2_INCOMPAT_COMPRESSION, data + 72);
+	put_unaligned_be32(112, data + 100);
+	data[104] = QCOW2_COMPRESSION_ZSTD;
+}
+
+static void compress_read_zstd(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 host = image_add_cluster(img);
+
+	compress_use_zstd(img);
+	compress_add(img, 4096, host + 511, COMPRESS_ZSTD);
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 5000, 100, 2));
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/*
+ * An entry can claim almost twice the size of a cluster: the data is what it
+ * says, the rest is not looked at.
+ */
+static void compress_longest(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 host = image_add_cluster(img);
+	int i;
+
+	for (i = 0; i < 2; i++)
+		KUNIT_ASSERT_EQ(test, host + (i + 1) * 4096ULL,
+				image_add_cluster(img));
+	memset(img->leaf->data + host, 0xff, 3 * 4096);
+	compress_add(img, 0, host, COMPRESS_DEFLATE);
+	image_set_l2(img, 0, compress_entry(host, 16));
+	image_open(img);
+	image_expect_data(img, 0, 8192);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+
+	if (IS_ENABLED(CONFIG_ZSTD_DECOMPRESS)) {
+		compress_use_zstd(img);
+		compress_add(img, 0, host + 1, COMPRESS_ZSTD);
+		image_set_l2(img, 0, compress_entry(host + 1, 16));
+		image_open(img);
+		image_expect_data(img, 0, 8192);
+		KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	}
+}
+
+/* The file ends inside the last sector. */
+static void compress_at_the_end(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 host;
+
+	/* the L2 table comes first */
+	image_set_l2(img, 0, 0);
+	host = image_add_cluster(img);
+	compress_add(img, 0, host + 100, COMPRESS_DEFLATE);
+	img->leaf->length = host + 100 + sizeof(compress_deflate);
+	image_open(img);
+	image_expect_data(img, 0, 4096);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Data that is no compressed data, or too little of it */
+static void compress_broken(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+	u64 host = COMPRESS_HOST;
+	int zstd;
+
+	for (zstd = 0; zstd <= 1; zstd++) {
+		/* of no block type there is */
+		memset(img->leaf->data + host + 3, 0xff, 100);
+		image_open(img);
+		KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 0, 512,
+						       img->scratch));
+		KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 4095, 1,
+						       img->scratch));
+		/* copy on write cannot make something up either */
+		KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 100, 100, 1));
+		if (!zstd)
+			image_expect_data(img, 4096, 3 * 4096);
+		KUNIT_ASSERT_EQ(test, 0, image_close(img));
+
+		/* too short */
+		compress_put(img, host + 3, COMPRESS_STORED);
+		put_unaligned_le16(100, img->leaf->data + host + 4);
+		put_unaligned_le16(~100, img->leaf->data + host + 6);
+		image_open(img);
+		KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 0, 512,
+						       img->scratch));
+		KUNIT_ASSERT_EQ(test, 0, image_close(img));
+		compress_use_zstd(img);
+	}
+	/* when all of it is replaced, nothing has to be read */
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, 0, image_write(img, 0, 4096, 1));
+	image_expect_data(img, 0, 4096);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Offsets far outside of the file: as if there were zeroes */
+static void compress_outside(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+
+	image_set_l2(img, 0, compress_entry((1ULL << 58) - 1, 16));
+	image_set_l2(img, 4096, compress_entry(1 << 20, 1));
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 0, 512,
+					       img->scratch));
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 4096, 512,
+					       img->scratch));
+	/* there are no references to drop: reported, and that is all */
+	KUNIT_EXPECT_EQ(test, 0, image_discard(img, 0, 8192));
+	KUNIT_EXPECT_EQ(test, 0, qblk_flush(&img->edge));
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static struct kunit_case compress_kunit_cases[] = {
+	KUNIT_CASE(compress_read),
+	KUNIT_CASE(compress_map),
+	KUNIT_CASE(compress_overwrite),
+	KUNIT_CASE(compress_discard),
+	KUNIT_CASE(compress_version_2),
+	KUNIT_CASE(compress_read_zstd),
+	KUNIT_CASE(compress_longest),
+	KUNIT_CASE(compress_at_the_end),
+	KUNIT_CASE(compress_broken),
+	KUNIT_CASE(compress_outside),
+	{}
+};
+
+static struct kunit_suite compress_kunit_suite = {
+	.name = "qblk_qcow2_compress",
+	.suite_init = memleaf_suite_init,
+	.suite_exit = memleaf_suite_exit,
+	.test_cases = compress_kunit_cases,
+};
+
+kunit_test_suite(compress_kunit_suite);

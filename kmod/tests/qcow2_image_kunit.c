@@ -1,0 +1,793 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Whole images: what was written is what is read, and after the node was
+ * closed every cluster has as many references as its refcount says.
+ */
+#include <kunit/test.h>
+#include <linux/prandom.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "../format/qcow2/qcow2.h"
+#include "image.h"
+
+#define KB	1024ULL
+#define MB	(1024 * KB)
+
+static const struct image_cfg image_cfgs[] = {
+	{ "512 byte clusters, 16 bit refcounts", 3, 9, 4, 128 * KB },
+	{ "512 byte clusters, 1 bit refcounts", 3, 9, 0, 128 * KB },
+	{ "512 byte clusters, 64 bit refcounts", 3, 9, 6, 128 * KB },
+	{ "512 byte clusters, 4 KiB blocks", 3, 9, 4, 96 * KB, 4096 },
+	{ "512 byte clusters, version 2", 2, 9, 4, 128 * KB },
+	{ "4 KiB clusters, 2 bit refcounts", 3, 12, 1, 512 * KB },
+	{ "4 KiB clusters, 4 bit refcounts, 4 KiB blocks",
+	  3, 12, 2, 512 * KB, 4096 },
+	{ "4 KiB clusters, short backing file",
+	  3, 12, 4, 512 * KB, 0, 0, 200 * KB + 700 },
+	{ "4 KiB clusters, long backing file, version 2",
+	  2, 12, 4, 512 * KB, 0, 0, 600 * KB },
+	{ "64 KiB clusters, 16 bit refcounts", 3, 16, 4, 1 * MB },
+	{ "64 KiB clusters, 32 bit refcounts, partial last cluster",
+	  3, 16, 5, 1 * MB - 3 * 512 },
+	{ "64 KiB clusters, short backing file, partial last cluster",
+	  3, 16, 4, 1 * MB - 3 * 512, 0, 0, 500 * KB + 1 },
+	{ "64 KiB clusters, a disk that cannot grow",
+	  3, 16, 3, 1 * MB, 0, 3 * MB },
+	{ "2 MiB clusters", 3, 21, 4, 6 * MB },
+};
+
+KUNIT_ARRAY_PARAM_DESC(image_cfg, image_cfgs, desc);
+
+static u64 image_capacity(const struct image_cfg *cfg)
+{
+	return 3 * cfg->size + (16ULL << cfg->cluster_bits);
+}
+
+/* Where tier 1 would read: the bytes there have to be the right ones. */
+static void image_expect_map(struct image *img, u64 offset, u64 bytes)
+{
+	const struct memleaf *leaf;
+	struct qblk_mapping m;
+	const u8 *data;
+
+	for (; bytes; offset += m.bytes, bytes -= m.bytes) {
+		int ret = qblk_map(img->node, offset, bytes, 0, &m);
+
+		if (ret == -EAGAIN)
+			return;
+		KUNIT_ASSERT_EQ(img->test, 0, ret);
+		qblk_tracks_release(&m.tracks);
+		KUNIT_ASSERT_NE(img->test, 0, m.bytes);
+		KUNIT_ASSERT_LE(img->test, m.bytes, bytes);
+		data = NULL;
+		if (m.type == QBLK_MAP_DATA) {
+			leaf = m.node == img->leaf->node ? img->leaf :
+							   img->back;
+			data = leaf->data + m.offset;
+		}
+		if (data ? memcmp(data, img->model + offset, m.bytes) :
+			   !!memchr_inv(img->model + offset, 0, m.bytes))
+			KUNIT_FAIL(img->test,
+				   "wrong mapping of %llu bytes at 0x%llx",
+				   m.bytes, offset);
+	}
+}
+
+/* A range of the disk: at most @max bytes, now and then of whole sectors */
+static void image_random_range(struct image *img, struct rnd_state *rnd,
+			       u32 max, u64 *offset, u64 *bytes)
+{
+	u64 size = img->cfg->size;
+
+	*bytes = 1 + memleaf_random(rnd, max);
+	*offset = memleaf_random(rnd, size);
+	if (memleaf_random(rnd, 2)) {
+		*bytes = round_up(*bytes, IMAGE_SECTOR);
+		*offset = round_down(*offset, IMAGE_SECTOR);
+	}
+	*bytes = min(*bytes, size - *offset);
+}
+
+static int image_random_op(struct image *img, struct rnd_state *rnd, u32 seed)
+{
+	u32 max = clamp(4 * img->cs, 8192U, 192U << 10);
+	u64 offset, bytes;
+
+	image_random_range(img, rnd, max, &offset, &bytes);
+	switch (memleaf_random(rnd, 10)) {
+	case 0:
+		return image_zero(img, offset, bytes, 0);
+	case 1:
+		return image_zero(img, offset, bytes, QBLK_REQ_MAY_UNMAP);
+	case 2:
+		return image_discard(img, offset, bytes);
+	case 3:
+		return qblk_flush(&img->edge);
+	case 4:
+		image_expect_data(img, offset, bytes);
+		return 0;
+	case 5:
+		offset = round_down(offset, IMAGE_SECTOR);
+		image_expect_map(img, offset, round_down(bytes, IMAGE_SECTOR));
+		return 0;
+	default:
+		return image_write(img, offset, bytes, seed);
+	}
+}
+
+static void image_random_ops(struct image *img, u32 seed, unsigned int nr)
+{
+	struct rnd_state rnd;
+	unsigned int i;
+
+	prandom_seed_state(&rnd, seed);
+	for (i = 0; i < nr; i++)
+		KUNIT_ASSERT_EQ_MSG(img->test, 0,
+				    image_random_op(img, &rnd, seed + i),
+				    "operation %u", i);
+}
+
+static void image_random(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, image_capacity(cfg));
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		image_open(img);
+		image_expect_data(img, 0, cfg->size);
+		image_random_ops(img, 1000 * round + 1, 60);
+		image_expect_data(img, 0, cfg->size);
+		KUNIT_ASSERT_EQ(test, 0, image_close(img));
+		image_expect_clean(img);
+	}
+}
+
+/* Who only looks changes nothing. */
+static void image_untouched(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, image_capacity(cfg));
+
+	image_open(img);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_EXPECT_EQ(test, 0, qblk_flush(&img->edge));
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	KUNIT_EXPECT_EQ(test, 0, img->leaf->count[MEMLEAF_WRITE]);
+	KUNIT_EXPECT_EQ(test, 0, img->leaf->count[MEMLEAF_ZERO]);
+	KUNIT_EXPECT_EQ(test, 0, img->leaf->count[MEMLEAF_DISCARD]);
+	image_expect_clean(img);
+}
+
+/* Written from the start to the end, all of it discarded, written again */
+static void image_sequential(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, image_capacity(cfg));
+	u32 step = max(img->cs / 2, 16U << 10);
+	u64 pos, n;
+	int round;
+
+	image_open(img);
+	for (round = 1; round <= 2; round++) {
+		for (pos = 0; pos < cfg->size; pos += n) {
+			n = min_t(u64, step, cfg->size - pos);
+			KUNIT_ASSERT_EQ(test, 0,
+					image_write(img, pos, n, round));
+		}
+		image_expect_data(img, 0, cfg->size);
+		KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, cfg->size));
+		image_expect_data(img, 0, cfg->size);
+		KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	}
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Refcounts of 64 bits in clusters of 512 bytes soon outgrow their table. */
+static const struct image_cfg image_growth_cfg = {
+	"growth", 3, 9, 6, 2304 * KB,
+};
+
+static void image_reftable_growth(struct kunit *test)
+{
+	const struct image_cfg *cfg = &image_growth_cfg;
+	struct image *img = image_create(test, cfg, 2 * cfg->size);
+	u64 pos;
+
+	image_open(img);
+	for (pos = 0; pos < cfg->size; pos += 32 * KB)
+		KUNIT_ASSERT_EQ(test, 0, image_write(img, pos, 32 * KB, 1));
+	image_random_ops(img, 5, 50);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	/* it lies elsewhere and is larger */
+	KUNIT_EXPECT_GT(test, get_unaligned_be64(img->leaf->data + 48), 512);
+	KUNIT_EXPECT_GT(test, get_unaligned_be32(img->leaf->data + 56), 1);
+	image_expect_clean(img);
+
+	image_open(img);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Snapshots */
+
+static const struct image_cfg image_snapshot_cfgs[] = {
+	{ "512 byte clusters", 3, 9, 4, 64 * KB },
+	{ "512 byte clusters, version 2", 2, 9, 4, 64 * KB },
+	{ "4 KiB clusters, 2 bit refcounts", 3, 12, 1, 256 * KB },
+	{ "64 KiB clusters, backing file", 3, 16, 4, 1 * MB, 0, 0, 300 * KB },
+};
+
+KUNIT_ARRAY_PARAM_DESC(image_snapshot, image_snapshot_cfgs, desc);
+
+/* The snapshot's data, found through its L1 table, is what it was. */
+static void image_expect_snapshot(struct image *img, const u8 *model)
+{
+	u64 pos, l1 = img->l1_offset;
+
+	img->l1_offset = img->snap_l1;
+	for (pos = 0; pos < img->cfg->size; pos += IMAGE_SECTOR)
+		KUNIT_EXPECT_MEMEQ(img->test, model + pos,
+				   image_lookup(img, img->leaf->data, pos),
+				   IMAGE_SECTOR);
+	img->l1_offset = l1;
+}
+
+static void image_snapshot(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, image_capacity(cfg));
+	u8 *model = memleaf_valloc(test, cfg->size);
+
+	image_open(img);
+	image_random_ops(img, 1, 40);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_add_snapshot(img);
+	memcpy(model, img->model, cfg->size);
+	image_expect_clean(img);
+
+	image_open(img);
+	image_expect_data(img, 0, cfg->size);
+	image_random_ops(img, 2, 80);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+	image_expect_snapshot(img, model);
+}
+
+/* No space */
+
+static const struct image_cfg image_full_cfgs[] = {
+	{ "512 byte clusters", 3, 9, 4, 128 * KB, 0, 64 * KB },
+	{ "64 KiB clusters", 3, 16, 4, 2 * MB, 0, 1 * MB },
+};
+
+KUNIT_ARRAY_PARAM_DESC(image_full, image_full_cfgs, desc);
+
+/* Until nothing goes; @pos is where */
+static void image_write_until_full(struct image *img, u64 *pos, u32 seed)
+{
+	int ret = 0;
+
+	for (*pos = 0; *pos < img->cfg->size; *pos += img->cs) {
+		ret = image_write(img, *pos, img->cs, seed);
+		if (ret)
+			break;
+	}
+	KUNIT_EXPECT_EQ(img->test, -ENOSPC, ret);
+}
+
+static void image_full(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, 0);
+	u64 pos, again;
+
+	image_open(img);
+	image_write_until_full(img, &pos, 1);
+	KUNIT_EXPECT_GT(test, pos, cfg->fixed / 2);
+	image_expect_data(img, 0, cfg->size);
+	/* in place still goes */
+	KUNIT_EXPECT_EQ(test, 0, image_write(img, 0, pos, 2));
+
+	/* freed clusters are there for the next write, without a flush */
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, 4 * img->cs));
+	KUNIT_EXPECT_EQ(test, 0, image_write(img, pos, 3 * img->cs, 3));
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, cfg->size));
+	image_write_until_full(img, &again, 4);
+	KUNIT_EXPECT_GE(test, again, pos);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Errors of the file */
+
+static const struct image_cfg image_fail_cfg = {
+	"errors", 3, 9, 4, 96 * KB, 0, 0, 30 * KB,
+};
+
+/* Each type of operation fails at each of the first so many */
+#define IMAGE_FAIL_POINTS	16
+
+static const struct {
+	const char *name;
+	unsigned int types;
+} image_fail_types[] = {
+	{ "read", BIT(MEMLEAF_READ) },
+	{ "write", BIT(MEMLEAF_WRITE) | BIT(MEMLEAF_ZERO) },
+	{ "flush", BIT(MEMLEAF_FLUSH) },
+};
+
+static const u8 image_fails[ARRAY_SIZE(image_fail_types) * IMAGE_FAIL_POINTS];
+
+static const void *image_fail_gen_params(const void *prev, char *desc)
+{
+	const u8 *next = prev ? (const u8 *)prev + 1 : image_fails;
+	size_t i = next - image_fails;
+
+	if (i >= ARRAY_SIZE(image_fails))
+		return NULL;
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s %zu",
+		 image_fail_types[i / IMAGE_FAIL_POINTS].name,
+		 i % IMAGE_FAIL_POINTS);
+	return next;
+}
+
+/* The parameter of the case: from which operation on, how many fail? */
+static void image_fail_arm(struct image *img, unsigned int nr)
+{
+	size_t i = (const u8 *)img->test->param_value - image_fails;
+
+	memleaf_fail(img->leaf, image_fail_types[i / IMAGE_FAIL_POINTS].types,
+		     i % IMAGE_FAIL_POINTS, nr, -EIO);
+}
+
+/* A bit of everything; @step from 0 on.  Return: as the operation. */
+static int image_fail_step(struct image *img, unsigned int step)
+{
+	u64 table = (u64)img->cs * img->cs / 8;
+
+	switch (step) {
+	case 0: /* new clusters, the head copied from the backing file */
+		return image_write(img, 700, 3000, 10);
+	case 1: /* in place */
+		return image_write(img, 20 * KB + 100, 300, 11);
+	case 2: /* a new L2 table */
+		return image_write(img, 2 * table + 100, 5000, 12);
+	case 3:
+		return image_zero(img, 18 * KB, 3 * KB + 5, 0);
+	case 4:
+		return image_discard(img, 24 * KB, 4 * KB);
+	case 5:
+		return qblk_flush(&img->edge);
+	case 6: /* into allocated zero clusters */
+		return image_write(img, 19 * KB, 200, 13);
+	case 7:
+		return image_zero(img, 10 * KB, 20 * KB, QBLK_REQ_MAY_UNMAP);
+	case 8:
+		return image_write(img, 4 * KB, 40 * KB, 14);
+	case 9:
+		return qblk_flush(&img->edge);
+	default:
+		return -ENOENT;
+	}
+}
+
+static struct image *image_fail_create(struct kunit *test)
+{
+	struct image *img = image_create(test, &image_fail_cfg, 512 * KB);
+
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 16 * KB, 16 * KB, 1));
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_open(img);
+	return img;
+}
+
+/* One failure: the operation says so, and works when it is tried again. */
+static void image_fail_once(struct kunit *test)
+{
+	struct image *img = image_fail_create(test);
+	unsigned int step;
+	int ret;
+
+	image_fail_arm(img, 1);
+	for (step = 0; step < 10; step++) {
+		ret = image_fail_step(img, step);
+		if (ret) {
+			KUNIT_EXPECT_EQ(test, -EIO, ret);
+			ret = image_fail_step(img, step);
+		}
+		KUNIT_ASSERT_EQ_MSG(test, 0, ret, "step %u", step);
+	}
+	image_fail_arm(img, 0);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_consistent(img);
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* The file goes away for good, and comes back as it was left. */
+static void image_fail_forever(struct kunit *test)
+{
+	struct image *img = image_fail_create(test);
+	unsigned int step;
+
+	image_fail_arm(img, UINT_MAX);
+	for (step = 0; step < 10; step++)
+		image_fail_step(img, step);
+	if (image_close(img))
+		memleaf_node_abandon(test, img->node);
+	image_expect_consistent(img);
+	image_fail_arm(img, 0);
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Threads that write next to each other */
+
+#define IMAGE_THREADS	4
+
+static const struct image_cfg image_thread_cfgs[] = {
+	{ "512 byte clusters, 4 KiB blocks", 3, 9, 4, 64 * KB, 4096 },
+	{ "4 KiB clusters", 3, 12, 4, 256 * KB },
+	{ "64 KiB clusters, backing file", 3, 16, 4, 1 * MB, 0, 0, 700 * KB },
+};
+
+KUNIT_ARRAY_PARAM_DESC(image_thread, image_thread_cfgs, desc);
+
+/**
+ * struct image_thread - a thread with parts of the disk for itself
+ * @t: the thread
+ * @img: the image
+ * @nr: of the first half of the disk, its sectors are those that leave this
+ *	rest; of the second half, its clusters
+ * @buf: a cluster
+ */
+struct image_thread {
+	struct memleaf_thread t;
+	struct image *img;
+	u32 nr;
+	u8 *buf;
+};
+
+static int image_thread_write(struct image_thread *it, u64 pos, u64 bytes,
+			      u32 seed)
+{
+	struct image *img = it->img;
+
+	image_fill(it->buf, pos, bytes, seed);
+	memcpy(img->model + pos, it->buf, bytes);
+	return qblk_pwrite(&img->edge, pos, bytes, it->buf, 0);
+}
+
+static int image_thread_sector(struct image_thread *it, struct rnd_state *rnd,
+			       u32 seed)
+{
+	struct image *img = it->img;
+	u32 rows = img->cfg->size / 2 / IMAGE_SECTOR / IMAGE_THREADS;
+	u64 pos = (memleaf_random(rnd, rows) * IMAGE_THREADS + it->nr) *
+		  IMAGE_SECTOR;
+
+	switch (memleaf_random(rnd, 6)) {
+	case 0:
+		memset(img->model + pos, 0, IMAGE_SECTOR);
+		return qblk_pwrite_zeroes(&img->edge, pos, IMAGE_SECTOR, 0);
+	case 1:
+		return qblk_flush(&img->edge);
+	default:
+		return image_thread_write(it, pos, IMAGE_SECTOR, seed);
+	}
+}
+
+static int image_thread_cluster(struct image_thread *it, struct rnd_state *rnd,
+				u32 seed)
+{
+	struct image *img = it->img;
+	u32 rows = img->cfg->size / 2 / img->cs / IMAGE_THREADS;
+	u64 pos = img->cfg->size / 2 +
+		  (memleaf_random(rnd, rows) * IMAGE_THREADS + it->nr) *
+		  (u64)img->cs;
+
+	switch (memleaf_random(rnd, 5)) {
+	case 0:
+		memset(img->model + pos, 0, img->cs);
+		return qblk_pdiscard(&img->edge, pos, img->cs);
+	case 1:
+		memset(img->model + pos, 0, img->cs);
+		return qblk_pwrite_zeroes(&img->edge, pos, img->cs,
+					  QBLK_REQ_MAY_UNMAP);
+	case 2:
+		if (qblk_pread(&img->edge, pos, img->cs, it->buf))
+			return -EIO;
+		return memcmp(it->buf, img->model + pos, img->cs) ? -EBADMSG :
+								    0;
+	default:
+		return image_thread_write(it, pos, img->cs, seed);
+	}
+}
+
+static int image_thread_fn(struct memleaf_thread *t)
+{
+	struct image_thread *it = container_of(t, struct image_thread, t);
+	struct rnd_state rnd;
+	int i, ret = 0;
+
+	prandom_seed_state(&rnd, 1 + it->nr);
+	for (i = 0; i < 100 && !ret; i++) {
+		u32 seed = 1 + i * IMAGE_THREADS + it->nr;
+
+		if (memleaf_random(&rnd, 2))
+			ret = image_thread_sector(it, &rnd, seed);
+		else
+			ret = image_thread_cluster(it, &rnd, seed);
+	}
+	return ret;
+}
+
+static void image_concurrent(struct kunit *test)
+{
+	const struct image_cfg *cfg = test->param_value;
+	struct image *img = image_create(test, cfg, 2 * image_capacity(cfg));
+	struct image_thread *it;
+	int i;
+
+	it = kunit_kcalloc(test, IMAGE_THREADS, sizeof(*it), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, it);
+	image_open(img);
+	for (i = 0; i < IMAGE_THREADS; i++) {
+		it[i].t.fn = image_thread_fn;
+		it[i].img = img;
+		it[i].nr = i;
+		it[i].buf = memleaf_valloc(test, img->cs);
+	}
+	for (i = 0; i < IMAGE_THREADS; i++)
+		memleaf_thread_start(test, &it[i].t);
+	for (i = 0; i < IMAGE_THREADS; i++) {
+		wait_for_completion(&it[i].t.done);
+		KUNIT_EXPECT_EQ(test, 0, it[i].t.ret);
+	}
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* What has to wait for what */
+
+static const struct image_cfg image_order_cfg = {
+	"order", 3, 12, 4, 256 * KB,
+};
+
+/**
+ * struct image_op - an operation of a thread
+ * @t: the thread
+ * @img: the image
+ * @offset: where
+ * @bytes: how much
+ * @seed: pattern to write, 0 for a discard
+ */
+struct image_op {
+	struct memleaf_thread t;
+	struct image *img;
+	u64 offset;
+	u64 bytes;
+	u32 seed;
+};
+
+static int image_op_fn(struct memleaf_thread *t)
+{
+	struct image_op *op = container_of(t, struct image_op, t);
+	u8 *buf;
+	int ret;
+
+	if (!op->seed)
+		return qblk_pdiscard(&op->img->edge, op->offset, op->bytes);
+	buf = kvmalloc(op->bytes, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	image_fill(buf, op->offset, op->bytes, op->seed);
+	ret = qblk_pwrite(&op->img->edge, op->offset, op->bytes, buf, 0);
+	kvfree(buf);
+	return ret;
+}
+
+static void image_op_start(struct image *img, struct image_op *op)
+{
+	op->t.fn = image_op_fn;
+	op->img = img;
+	memleaf_thread_start(img->test, &op->t);
+}
+
+static void image_op_expect_waiting(struct image_op *op)
+{
+	KUNIT_EXPECT_EQ(op->img->test, 0,
+			wait_for_completion_timeout(&op->t.done, HZ / 20));
+}
+
+static void image_op_expect_done(struct image_op *op)
+{
+	wait_for_completion(&op->t.done);
+	KUNIT_EXPECT_EQ(op->img->test, 0, op->t.ret);
+}
+
+/* An image with its first L2 table, so that the next write is one of data */
+static struct image *image_order_create(struct kunit *test)
+{
+	struct image *img = image_create(test, &image_order_cfg, 1 * MB);
+
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 128 * KB, 512, 1));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	return img;
+}
+
+/* A cluster is allocated once, whoever else wants to write to it meanwhile. */
+static void image_alloc_write_waits(struct kunit *test)
+{
+	struct image *img = image_order_create(test);
+	struct image_op first = { .offset = 512, .bytes = 512, .seed = 2 };
+	struct image_op same = { .offset = 2048, .bytes = 512, .seed = 3 };
+	struct image_op next = { .offset = 4096, .bytes = 512, .seed = 4 };
+
+	memleaf_hold(img->leaf, BIT(MEMLEAF_WRITE));
+	image_op_start(img, &first);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 1));
+	image_op_start(img, &same);
+	image_op_expect_waiting(&same);
+	/* another cluster is no matter of it */
+	image_op_start(img, &next);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 2));
+	memleaf_release(img->leaf);
+	image_op_expect_done(&first);
+	image_op_expect_done(&same);
+	image_op_expect_done(&next);
+	image_fill(img->model + 512, 512, 512, 2);
+	image_fill(img->model + 2048, 2048, 512, 3);
+	image_fill(img->model + 4096, 4096, 512, 4);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* A discard comes after the writes before it, not in the middle of one. */
+static void image_alloc_discard_waits(struct kunit *test)
+{
+	struct image *img = image_order_create(test);
+	struct image_op write = { .offset = 4096, .bytes = 4096, .seed = 2 };
+	struct image_op discard = { .offset = 0, .bytes = 16384 };
+
+	memleaf_hold(img->leaf, BIT(MEMLEAF_WRITE));
+	image_op_start(img, &write);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 1));
+	image_op_start(img, &discard);
+	image_op_expect_waiting(&discard);
+	memleaf_release(img->leaf);
+	image_op_expect_done(&write);
+	image_op_expect_done(&discard);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Who reads sees the old contents until the new ones are all there. */
+static void image_alloc_read(struct kunit *test)
+{
+	struct image *img = image_order_create(test);
+	struct image_op write = { .offset = 512, .bytes = 512, .seed = 2 };
+
+	memleaf_hold(img->leaf, BIT(MEMLEAF_WRITE));
+	image_op_start(img, &write);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 1));
+	image_expect_data(img, 0, img->cfg->size);
+	memleaf_release(img->leaf);
+	image_op_expect_done(&write);
+	image_fill(img->model + 512, 512, 512, 2);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* A freed cluster stays as it is as long as I/O to it is in flight. */
+static void image_freed_in_flight(struct kunit *test)
+{
+	struct image *img = image_order_create(test);
+	struct memleaf *leaf = img->leaf;
+	struct qcow2_state *s = img->node->priv;
+	struct qblk_mapping m, other;
+	u64 pos;
+
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 4096, 2));
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 0, 4096,
+					  QBLK_MAP_MAY_SLEEP, &m));
+	KUNIT_ASSERT_EQ(test, QBLK_MAP_DATA, m.type);
+	memcpy(img->scratch, leaf->data + m.offset, 4096);
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, 4096));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	for (pos = 8192; pos < 65536; pos += 4096) {
+		KUNIT_ASSERT_EQ(test, 0, qblk_pwrite(&img->edge, pos, 4096,
+						     img->model, 0));
+		KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, pos, 4096,
+						  QBLK_MAP_MAY_SLEEP, &other));
+		qblk_tracks_release(&other.tracks);
+		KUNIT_EXPECT_NE(test, m.offset, other.offset);
+	}
+	KUNIT_EXPECT_EQ(test, 0, memcmp(img->scratch, leaf->data + m.offset,
+					4096));
+	KUNIT_EXPECT_EQ(test, 0, leaf->count[MEMLEAF_DISCARD]);
+
+	/* when it has ended, the cluster is let go of, and used again */
+	qblk_tracks_release(&m.tracks);
+	flush_work(&s->free_work);
+	KUNIT_EXPECT_EQ(test, 1, leaf->count[MEMLEAF_DISCARD]);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 65536, 4096, 3));
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 65536, 4096,
+					  QBLK_MAP_MAY_SLEEP, &other));
+	qblk_tracks_release(&other.tracks);
+	KUNIT_EXPECT_EQ(test, m.offset, other.offset);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Nor is it used again before what dropped it is stable. */
+static void image_freed_not_stable(struct kunit *test)
+{
+	struct image *img = image_order_create(test);
+	struct qblk_mapping m;
+	u64 pos, freed;
+
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 4096, 2));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 0, 4096,
+					  QBLK_MAP_MAY_SLEEP, &m));
+	qblk_tracks_release(&m.tracks);
+	freed = m.offset;
+	/* no L2 table gets written while flushes fail */
+	memleaf_fail(img->leaf, BIT(MEMLEAF_FLUSH), 0, UINT_MAX, -EIO);
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, 4096));
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_flush(&img->edge));
+	for (pos = 8192; pos < 65536; pos += 4096) {
+		KUNIT_ASSERT_EQ(test, 0, image_write(img, pos, 4096, 3));
+		KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, pos, 4096,
+						  QBLK_MAP_MAY_SLEEP, &m));
+		qblk_tracks_release(&m.tracks);
+		KUNIT_EXPECT_NE(test, freed, m.offset);
+	}
+	KUNIT_EXPECT_EQ(test, 0, img->leaf->count[MEMLEAF_DISCARD]);
+	memleaf_fail(img->leaf, 0, 0, 0, 0);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static struct kunit_case image_kunit_cases[] = {
+	KUNIT_CASE_PARAM(image_untouched, image_cfg_gen_params),
+	KUNIT_CASE_PARAM(image_sequential, image_cfg_gen_params),
+	KUNIT_CASE_PARAM(image_random, image_cfg_gen_params),
+	KUNIT_CASE(image_reftable_growth),
+	KUNIT_CASE_PARAM(image_snapshot, image_snapshot_gen_params),
+	KUNIT_CASE_PARAM(image_full, image_full_gen_params),
+	KUNIT_CASE(image_alloc_write_waits),
+	KUNIT_CASE(image_alloc_discard_waits),
+	KUNIT_CASE(image_alloc_read),
+	KUNIT_CASE(image_freed_in_flight),
+	KUNIT_CASE(image_freed_not_stable),
+	KUNIT_CASE_PARAM(image_concurrent, image_thread_gen_params),
+	KUNIT_CASE_PARAM(image_fail_once, image_fail_gen_params),
+	KUNIT_CASE_PARAM(image_fail_forever, image_fail_gen_params),
+	{}
+};
+
+static struct kunit_suite image_kunit_suite = {
+	.name = "qblk_qcow2_image",
+	.suite_init = memleaf_suite_init,
+	.suite_exit = memleaf_suite_exit,
+	.test_cases = image_kunit_cases,
+};
+
+kunit_test_suite(image_kunit_suite);
