@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Who keeps a disk or an image busy. */
+#include "qblkctl.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Holders that are named; of more, only their number is told. */
+#define MAX_NAMED	8
+
+/**
+ * typedef file_match - is this the file?
+ * @st: a file a process has open
+ * @arg: what is looked for
+ */
+typedef bool (*file_match)(const struct stat *st, const void *arg);
+
+__printf(2, 3)
+static void add_holder(struct holders *h, const char *fmt, ...)
+{
+	const char *separator = h->len ? "; " : "";
+	va_list args;
+	char text[300];
+
+	if (++h->nr > MAX_NAMED)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	snprintf(h->text + h->len, sizeof(h->text) - h->len, "%s%s", separator,
+		 text);
+	h->len = strlen(h->text);
+}
+
+static const char *device_name(struct json_object *devices, dev_t dev)
+{
+	json_object_object_foreach(devices, name, value)
+		if (json_object_get_uint64(value) == dev)
+			return name;
+	return NULL;
+}
+
+static const char *device_at(struct json_object *devices, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) || !S_ISBLK(st.st_mode))
+		return NULL;
+	return device_name(devices, st.st_rdev);
+}
+
+/* "36 35 98:0 /root /mnt rw,noatime - btrfs /dev/qblk0 rw" */
+static void add_mount(struct holders *h, struct json_object *devices,
+		      const char *line)
+{
+	const char *rest = strstr(line, " - ");
+	char where[256], source[256] = "";
+	unsigned int maj, min;
+	const char *name;
+
+	if (sscanf(line, "%*d %*d %u:%u %*s %255s", &maj, &min, where) != 3)
+		return;
+	name = device_name(devices, makedev(maj, min));
+	/* Some file systems have numbers of their own. */
+	if (!name && rest && sscanf(rest, " - %*s %255s", source) == 1)
+		name = device_at(devices, source);
+	if (name)
+		add_holder(h, "%s is mounted on %s", name, where);
+}
+
+static void find_mounts(struct holders *h, struct json_object *devices)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+
+	if (!f)
+		return;
+	while (getline(&line, &size, f) > 0)
+		add_mount(h, devices, line);
+	free(line);
+	fclose(f);
+}
+
+static void find_swaps(struct holders *h, struct json_object *devices)
+{
+	FILE *f = fopen("/proc/swaps", "re");
+	char *line = NULL;
+	const char *name;
+	char path[256];
+	size_t size = 0;
+
+	if (!f)
+		return;
+	while (getline(&line, &size, f) > 0) {
+		if (sscanf(line, "%255s", path) != 1)
+			continue;
+		name = device_at(devices, path);
+		if (name)
+			add_holder(h, "%s is used for swapping", name);
+	}
+	free(line);
+	fclose(f);
+}
+
+/* Devices made of this one: device mapper, md, ... */
+static void find_stacked(struct holders *h, dev_t dev, const char *name)
+{
+	struct dirent *entry;
+	char dir[64];
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/sys/dev/block/%u:%u/holders", major(dev),
+		 minor(dev));
+	d = opendir(dir);
+	if (!d)
+		return;
+	while ((entry = readdir(d)))
+		if (entry->d_name[0] != '.')
+			add_holder(h, "%s is part of %s", name, entry->d_name);
+	closedir(d);
+}
+
+/* Loop devices on this one: the kernel has it open, and no process. */
+static void find_loops(struct holders *h, struct json_object *devices)
+{
+	char path[300], backing[256];
+	struct dirent *entry;
+	const char *name;
+	DIR *d;
+	FILE *f;
+
+	d = opendir("/sys/block");
+	if (!d)
+		return;
+	while ((entry = readdir(d))) {
+		if (strncmp(entry->d_name, "loop", 4))
+			continue;
+		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file",
+			 entry->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		name = NULL;
+		if (fscanf(f, "%255s", backing) == 1)
+			name = device_at(devices, backing);
+		if (name)
+			add_holder(h, "%s is used by %s", name, entry->d_name);
+		fclose(f);
+	}
+	closedir(d);
+}
+
+static void read_comm(const char *pid, char *buf, size_t len)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	f = fopen(path, "re");
+	if (!f || !fgets(buf, len, f))
+		snprintf(buf, len, "process");
+	buf[strcspn(buf, "\n")] = 0;
+	if (f)
+		fclose(f);
+}
+
+static bool has_open(const char *pid, file_match match, const void *arg)
+{
+	struct dirent *entry;
+	bool found = false;
+	char dir[300];
+	struct stat st;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/proc/%s/fd", pid);
+	d = opendir(dir);
+	if (!d)
+		return false;
+	while (!found && (entry = readdir(d)))
+		found = isdigit((unsigned char)entry->d_name[0]) &&
+			!fstatat(dirfd(d), entry->d_name, &st, 0) &&
+			match(&st, arg);
+	closedir(d);
+	return found;
+}
+
+/* udev looks at every new or closed device, and goes away by itself. */
+static bool is_udev(const char *comm)
+{
+	return !strcmp(comm, "(udev-worker)") ||
+	       !strcmp(comm, "systemd-udevd") || !strcmp(comm, "udevd");
+}
+
+static void find_processes(struct holders *h, file_match match, const void *arg)
+{
+	struct dirent *entry;
+	char comm[64];
+	DIR *d;
+
+	d = opendir("/proc");
+	if (!d)
+		return;
+	while ((entry = readdir(d))) {
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    atoi(entry->d_name) == getpid() ||
+		    !has_open(entry->d_name, match, arg))
+			continue;
+		read_comm(entry->d_name, comm, sizeof(comm));
+		if (!is_udev(comm))
+			add_holder(h, "opened by %s (process %s)", comm,
+				   entry->d_name);
+	}
+	closedir(d);
+}
+
+static void finish(struct holders *h)
+{
+	if (h->nr > MAX_NAMED && h->len < sizeof(h->text) - 32)
+		snprintf(h->text + h->len, sizeof(h->text) - h->len,
+			 "; and %u more", h->nr - MAX_NAMED);
+}
+
+static bool match_device(const struct stat *st, const void *arg)
+{
+	return S_ISBLK(st->st_mode) &&
+	       device_name((struct json_object *)arg, st->st_rdev);
+}
+
+void find_disk_holders(struct holders *h, const char *disk)
+{
+	struct json_object *devices = disk_devices(disk);
+
+	memset(h, 0, sizeof(*h));
+	find_mounts(h, devices);
+	find_swaps(h, devices);
+	json_object_object_foreach(devices, name, value)
+		find_stacked(h, json_object_get_uint64(value), name);
+	find_loops(h, devices);
+	find_processes(h, match_device, devices);
+	finish(h);
+	json_object_put(devices);
+}
+
+/* The same file or, through whatever path, the same block device */
+static bool match_image(const struct stat *st, const void *arg)
+{
+	const struct stat *image = arg;
+
+	if (S_ISBLK(image->st_mode))
+		return S_ISBLK(st->st_mode) && st->st_rdev == image->st_rdev;
+	return st->st_dev == image->st_dev && st->st_ino == image->st_ino;
+}
+
+static void add_disk(struct holders *h, struct json_object *disk,
+		     struct json_object *nodes, const struct stat *image)
+{
+	struct json_object *layers;
+	const char *path;
+	struct stat st;
+	size_t i;
+
+	layers = find_layers(nodes, qblk_get_str(disk, "root"));
+	for (i = 0; i < json_object_array_length(layers); i++) {
+		path = layer_image(json_object_array_get_idx(layers, i));
+		if (!path || stat(path, &st) || !match_image(&st, image))
+			continue;
+		add_holder(h, "attached as /dev/%s",
+			   qblk_get_str(disk, "disk"));
+		break;
+	}
+	json_object_put(layers);
+}
+
+/* The kernel has the file open itself: no process shows it. */
+static void find_disks(struct holders *h, struct qblk_sock *sock,
+		       const struct stat *image)
+{
+	struct qblk_error ignored = {};
+	struct json_object *disks = qblk_exports(sock, &ignored);
+	struct json_object *nodes = qblk_nodes(sock, &ignored);
+	size_t i;
+
+	for (i = 0; disks && nodes && i < json_object_array_length(disks); i++)
+		add_disk(h, json_object_array_get_idx(disks, i), nodes, image);
+	json_object_put(disks);
+	json_object_put(nodes);
+}
+
+void find_image_holders(struct holders *h, struct qblk_sock *sock,
+			const char *path)
+{
+	struct stat st;
+
+	memset(h, 0, sizeof(*h));
+	if (stat(path, &st))
+		return;
+	find_disks(h, sock, &st);
+	find_processes(h, match_image, &st);
+	finish(h);
+}
