@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a test's file says about itself, in comments near its top:
+
+  # about: one line
+  # variants: a b c       runs once for each, with QBLK_VARIANT set
+  # timeout: SECONDS      on a stock kernel; default 60
+  # cost: SECONDS         what it takes on a stock kernel, to balance machines
+  # needs: udev           a machine with systemd-udevd running
+  # needs: host           runs on the host and starts machines itself
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tests")
+
+
+@dataclass
+class Test:
+    name: str
+    stem: str
+    variant: str
+    path: str
+    about: str
+    timeout: float
+    cost: float
+    needs: list = field(default_factory=list)
+
+
+def header(path):
+    out = {}
+    with open(path, encoding="utf-8") as f:
+        for line in f.readlines()[:30]:
+            match = re.match(
+                r"# (about|variants|timeout|cost|needs): (.*)", line)
+            if match:
+                out[match[1]] = match[2].strip()
+    return out
+
+
+def load():
+    """All tests by name, in the order of their names."""
+    out = {}
+    for entry in sorted(os.listdir(TESTS)):
+        stem, ext = os.path.splitext(entry)
+        if ext not in (".py", ".sh"):
+            continue
+        path = os.path.join(TESTS, entry)
+        head = header(path)
+        for variant in head.get("variants", "").split() or [""]:
+            name = f"{stem}:{variant}" if variant else stem
+            out[name] = Test(name, stem, variant, path, head.get("about", ""),
+                             float(head.get("timeout", 60)),
+                             float(head.get("cost", 5)),
+                             head.get("needs", "").split())
+    return out
+
+
+def find(name):
+    return load()[name]
+
+
+def select(patterns):
+    """Tests named NAME, NAME:VARIANT or by a prefix of NAME ending in '*'."""
+    tests = load()
+    if not patterns:
+        return list(tests.values())
+    out = []
+    for pattern in patterns:
+        match = [t for t in tests.values()
+                 if pattern in (t.name, t.stem) or
+                 (pattern.endswith("*") and t.name.startswith(pattern[:-1]))]
+        if not match:
+            raise KeyError(pattern)
+        out += [t for t in match if t not in out]
+    return out

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0
+# about: backing chains: raw base, mixed clusters, short and long, deep, loops
+# cost: 30
+# timeout: 150
+"""Reads through chains and copy on write out of them."""
+
+import os
+
+import lib
+from lib import KIB, MIB, check
+
+ODD = 5 * MIB + 1536
+
+
+def base_data(salt, size):
+    """Half of the 32 KiB pieces are zero."""
+    source = lib.rng(salt)
+    return b"".join(source.randbytes(32 * KIB) if source.random() < 0.5
+                    else bytes(32 * KIB)
+                    for _ in range(size // (32 * KIB) + 1))[:size]
+
+
+def write_raw(path, salt, size):
+    data = base_data(salt, size)
+    lib.write_sparse(path, data)
+    return data
+
+
+def fixtures():
+    for size, word in ((ODD, "same"), (2 * MIB + 512, "short"),
+                       (8 * MIB, "long")):
+        write_raw(f"{word}.raw", word, size)
+        lib.img_create(f"{word}.qcow2", ODD, backing=f"{word}.raw",
+                       backing_fmt="raw")
+        lib.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o",
+                "cluster_size=4096", f"{word}.raw", f"{word}-4k.qcow2")
+        lib.img_create(f"{word}-2m.qcow2", ODD, backing=f"{word}-4k.qcow2",
+                       cluster_size=2 * MIB)
+        lib.img_create(f"{word}-512.qcow2", ODD, backing=f"{word}-4k.qcow2",
+                       cluster_size=512)
+    # v2 over v3, v3 over v2
+    lib.img_create("v3.qcow2", ODD, backing="same.raw", backing_fmt="raw")
+    lib.img_create("v2.qcow2", ODD, backing="v3.qcow2", compat="0.10")
+    lib.img_create("v3top.qcow2", ODD, backing="v2.qcow2", cluster_size=16384)
+    # Five layers, each with something of its own.
+    write_raw("l0.raw", "l0", ODD)
+    below, fmt = "l0.raw", "raw"
+    for n, cluster in enumerate((65536, 4096, 1048576, 512, 32768), 1):
+        lib.img_create(f"l{n}.qcow2", ODD, backing=below, backing_fmt=fmt,
+                       cluster_size=cluster)
+        writes = []
+        for k in range(6):
+            at = (n * 7 + k * 13) * 61 * KIB % (ODD - 100 * KIB) // 512 * 512
+            writes += ["-c", f"write -P {16 * n + k} {at} {(k + 1) * 9}k"]
+        writes += ["-c", f"write -z {n * 700 * KIB} 70k"]
+        lib.run("qemu-io", "-f", "qcow2", *writes, f"l{n}.qcow2")
+        below, fmt = f"l{n}.qcow2", "qcow2"
+    lib.run("qemu-img", "convert", "-O", "raw", "l5.qcow2", "flat.raw")
+
+
+def clone(*names):
+    """Copies a chain: the overlays name their backing files without a path."""
+    for word in names:
+        lib.fixture(word)
+    return lib.scratch(names[0])
+
+
+def expected(word, size=ODD):
+    with open(lib.fixture_path(word), "rb") as f:
+        data = f.read()
+    return lib.Model(size, data)
+
+
+def random_io(image, model, cluster, steps=40, zeroes=True):
+    below = {n: os.stat(lib.scratch(n)) for n in os.listdir(lib.SCRATCH)}
+    with lib.Attached(image, "-f", "qcow2") as dev, lib.Disk(dev) as disk:
+        work = lib.Workload(disk, model, lib.rng(image), cluster,
+                            discard_zeroes=zeroes)
+        work.verify()
+        work.run(lib.scaled(steps, 15))
+        work.verify()
+    with lib.Attached(image, "-r") as dev, \
+         lib.Disk(dev, readonly=True) as disk:
+        lib.verify(disk, model)
+    lib.img_check(image)
+    raw = model.save(lib.scratch("model.raw"))
+    lib.img_compare(image, raw)
+    os.unlink(raw)
+    for word, old in below.items():
+        if lib.scratch(word) != image:
+            new = os.stat(lib.scratch(word))
+            check(new.st_mtime_ns == old.st_mtime_ns,
+                  f"{word}, a backing file, was written to")
+
+
+def test_raw_base():
+    for word in ("same", "short", "long"):
+        image = clone(f"{word}.qcow2", f"{word}.raw")
+        random_io(image, expected(f"{word}.raw"), 64 * KIB)
+
+
+def test_mixed_clusters():
+    for top, cluster in (("2m", 2 * MIB), ("512", 512)):
+        for word in ("same", "short", "long"):
+            image = clone(f"{word}-{top}.qcow2", f"{word}-4k.qcow2")
+            random_io(image, expected(f"{word}.raw"), cluster, 25)
+
+
+def test_versions():
+    names = ("v3top.qcow2", "v2.qcow2", "v3.qcow2", "same.raw")
+    image = clone(*names)
+    random_io(image, expected("same.raw"), 16384)
+    image = clone(*names[1:])
+    # v2 has no zero clusters: with a backing file a discard may do nothing.
+    random_io(image, expected("same.raw"), 64 * KIB, zeroes=False)
+
+
+def test_five_layers():
+    clone(*(f"l{n}.qcow2" for n in range(5, 0, -1)), "l0.raw")
+    random_io(lib.scratch("l5.qcow2"), expected("flat.raw"), 32768, 60)
+
+
+def test_no_backing():
+    image = clone("same.qcow2", "same.raw")
+    with lib.Attached(image, "-r", "--no-backing") as dev, \
+         lib.Disk(dev, readonly=True) as disk:
+        lib.verify(disk, lib.Model(ODD))
+
+
+def test_backing_dir():
+    """--backing-dir says where relative names start."""
+    os.makedirs(lib.scratch("elsewhere"), exist_ok=True)
+    image = clone("same.qcow2", "same.raw")
+    os.rename(lib.scratch("same.raw"), lib.scratch("elsewhere/same.raw"))
+    done = lib.attach_fails(image, "-r", code=(lib.FAILED, lib.NODEV))
+    check("same.raw" in done.stderr,
+          f"does not name the missing file: {done.stderr}")
+    with lib.Attached(image, "-r", "--backing-dir",
+                      lib.scratch("elsewhere")) as dev, \
+         lib.Disk(dev, readonly=True) as disk:
+        lib.verify(disk, expected("same.raw"))
+
+
+def test_relative_to_overlay():
+    """A relative name starts at the overlay, not at the working directory."""
+    image = clone("same.qcow2", "same.raw")
+    old = os.getcwd()
+    os.chdir("/")
+    try:
+        with lib.Attached(image, "-r") as dev, \
+             lib.Disk(dev, readonly=True) as disk:
+            lib.verify(disk, expected("same.raw"))
+    finally:
+        os.chdir(old)
+
+
+def test_base_is_locked():
+    """Writers are kept away from a backing file in use; readers are not."""
+    image = clone("same-512.qcow2", "same-4k.qcow2")
+    base = lib.scratch("same-4k.qcow2")
+    with lib.Attached(image):
+        lib.attach_fails(base, code=(lib.BUSY,))
+        with lib.Attached(base, "-r"):
+            pass
+        done = lib.run("qemu-io", "-f", "qcow2", "-c", "write 0 512", base,
+                       ok=None)
+        check("lock" in done.stderr + done.stdout,
+              f"qemu-io could open a base for writing: {done}")
+    lib.img_check(base)
