@@ -25,7 +25,9 @@ else
 KDIR := $(shell ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1)
 endif
 
-KREL = $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
+# What the kernel calls itself; config/kernel.release is not that in Debian's 6.1.
+KREL = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
+	$(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 TREE = $(BUILD)/$(KREL)
 KBUILD = $(MAKE) -C $(KDIR) M=$(TREE)
 

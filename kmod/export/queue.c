@@ -232,10 +232,28 @@ static void qblk_piece_end_io(struct qblk_io *io, blk_status_t status)
 	qblk_rq_put(qrq, false);
 }
 
-/* Tier 1 pads nothing */
-static bool qblk_leaf_takes(const struct qblk_node *leaf, u64 offset, u64 bytes)
+/*
+ * Tier 1 pads nothing, and bounces nothing: a device of large blocks takes
+ * memory in whole blocks, which a piece out of the middle of a bio need not be.
+ * Up to a sector every bio is aligned well enough.
+ */
+static bool qblk_leaf_takes(const struct qblk_mapping *m, struct bio *bio,
+			    struct bvec_iter part)
 {
-	return !((offset | bytes) & (leaf->limits.request_alignment - 1));
+	const struct qblk_limits *lim = &m->node->limits;
+	u32 block = lim->request_alignment;
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	if ((m->offset | m->bytes) & (block - 1))
+		return false;
+	if (block <= SECTOR_SIZE && lim->dma_alignment < SECTOR_SIZE)
+		return true;
+	__bio_for_each_bvec(bv, bio, iter, part)
+		if (bv.bv_offset & lim->dma_alignment ||
+		    bv.bv_len & (block - 1))
+			return false;
+	return true;
 }
 
 /*
@@ -322,7 +340,7 @@ static int qblk_submit_piece(struct qblk_rq *qrq, struct qblk_cursor *cur,
 	struct qblk_io *io;
 	int ret;
 
-	if (qblk_leaf_takes(m->node, m->offset, m->bytes))
+	if (qblk_leaf_takes(m, cur->bio, qblk_cursor_iter(cur, m->bytes)))
 		piece = qblk_piece_get(qrq);
 	if (!piece) {
 		qblk_tracks_release(&m->tracks);

@@ -28,11 +28,15 @@ static const u8 compress_zstd[] = {
 static const char compress_text[] = "qblk kunit ";
 
 static const struct image_cfg compress_cfg = {
-	"compressed", 3, 12, 4, 256 << 10, 0, 0, 256 << 10,
+	.desc = "compressed",
+	.version = 3, .cluster_bits = 12, .refcount_order = 4,
+	.size = 256 << 10, .backing = 256 << 10,
 };
 
 static const struct image_cfg compress_v2_cfg = {
-	"compressed, version 2", 2, 12, 4, 256 << 10,
+	.desc = "compressed, version 2",
+	.version = 2, .cluster_bits = 12, .refcount_order = 4,
+	.size = 256 << 10,
 };
 
 /* 4096 bytes in three different forms */

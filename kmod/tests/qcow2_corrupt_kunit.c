@@ -18,11 +18,15 @@
 #define CORRUPT_INTACT	(2 << 20)
 
 static const struct image_cfg corrupt_cfg = {
-	"corrupt", 3, 12, 4, 4 << 20,
+	.desc = "corrupt",
+	.version = 3, .cluster_bits = 12, .refcount_order = 4,
+	.size = 4 << 20,
 };
 
 static const struct image_cfg corrupt_v2_cfg = {
-	"corrupt, version 2", 2, 12, 4, 4 << 20,
+	.desc = "corrupt, version 2",
+	.version = 2, .cluster_bits = 12, .refcount_order = 4,
+	.size = 4 << 20,
 };
 
 /* Data at 0 and at CORRUPT_INTACT */

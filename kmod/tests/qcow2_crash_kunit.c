@@ -389,17 +389,43 @@ static void crash_finish(struct crash *c)
 }
 
 static const struct image_cfg crash_cfgs[] = {
-	{ "512 byte clusters", 3, 9, 4, 40 * KB },
-	{ "512 byte clusters, 1 bit refcounts", 3, 9, 0, 40 * KB },
-	{ "512 byte clusters, 64 bit refcounts", 3, 9, 6, 40 * KB },
-	{ "512 byte clusters, 4 KiB blocks", 3, 9, 4, 40 * KB, 4096 },
-	{ "512 byte clusters, version 2", 2, 9, 4, 40 * KB },
-	{ "2 KiB clusters, backing file", 3, 11, 3, 64 * KB, 0, 0, 32 * KB },
-	{ "2 KiB clusters, backing file, version 2",
-	  2, 11, 4, 64 * KB, 0, 0, 32 * KB },
-	{ "2 KiB clusters, a disk that cannot grow",
-	  3, 11, 4, 64 * KB, 0, 128 * KB },
-	{ "8 KiB clusters", 3, 13, 5, 128 * KB },
+	{
+		.desc = "512 byte clusters",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 40 * KB,
+	}, {
+		.desc = "512 byte clusters, 1 bit refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 0,
+		.size = 40 * KB,
+	}, {
+		.desc = "512 byte clusters, 64 bit refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 6,
+		.size = 40 * KB,
+	}, {
+		.desc = "512 byte clusters, 4 KiB blocks",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 40 * KB, .align = 4096,
+	}, {
+		.desc = "512 byte clusters, version 2",
+		.version = 2, .cluster_bits = 9, .refcount_order = 4,
+		.size = 40 * KB,
+	}, {
+		.desc = "2 KiB clusters, backing file",
+		.version = 3, .cluster_bits = 11, .refcount_order = 3,
+		.size = 64 * KB, .backing = 32 * KB,
+	}, {
+		.desc = "2 KiB clusters, backing file, version 2",
+		.version = 2, .cluster_bits = 11, .refcount_order = 4,
+		.size = 64 * KB, .backing = 32 * KB,
+	}, {
+		.desc = "2 KiB clusters, a disk that cannot grow",
+		.version = 3, .cluster_bits = 11, .refcount_order = 4,
+		.size = 64 * KB, .fixed = 128 * KB,
+	}, {
+		.desc = "8 KiB clusters",
+		.version = 3, .cluster_bits = 13, .refcount_order = 5,
+		.size = 128 * KB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(crash_cfg, crash_cfgs, desc);
@@ -437,9 +463,19 @@ static void crash_with_errors(struct kunit *test)
 
 /* Everything there is belongs to a snapshot as well. */
 static const struct image_cfg crash_snapshot_cfgs[] = {
-	{ "512 byte clusters", 3, 9, 4, 24 * KB },
-	{ "2 KiB clusters, 2 bit refcounts, version 3", 3, 11, 1, 64 * KB },
-	{ "2 KiB clusters, version 2", 2, 11, 4, 64 * KB },
+	{
+		.desc = "512 byte clusters",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 24 * KB,
+	}, {
+		.desc = "2 KiB clusters, 2 bit refcounts, version 3",
+		.version = 3, .cluster_bits = 11, .refcount_order = 1,
+		.size = 64 * KB,
+	}, {
+		.desc = "2 KiB clusters, version 2",
+		.version = 2, .cluster_bits = 11, .refcount_order = 4,
+		.size = 64 * KB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(crash_snapshot, crash_snapshot_cfgs, desc);
@@ -466,7 +502,9 @@ static void crash_with_snapshot(struct kunit *test)
 
 /* Around the move of the refcount table to a larger place */
 static const struct image_cfg crash_growth_cfg = {
-	"growth", 3, 9, 6, 2304 * KB,
+	.desc = "growth",
+	.version = 3, .cluster_bits = 9, .refcount_order = 6,
+	.size = 2304 * KB,
 };
 
 static void crash_reftable_growth(struct kunit *test)

@@ -15,26 +15,63 @@
 #define MB	(1024 * KB)
 
 static const struct image_cfg image_cfgs[] = {
-	{ "512 byte clusters, 16 bit refcounts", 3, 9, 4, 128 * KB },
-	{ "512 byte clusters, 1 bit refcounts", 3, 9, 0, 128 * KB },
-	{ "512 byte clusters, 64 bit refcounts", 3, 9, 6, 128 * KB },
-	{ "512 byte clusters, 4 KiB blocks", 3, 9, 4, 96 * KB, 4096 },
-	{ "512 byte clusters, version 2", 2, 9, 4, 128 * KB },
-	{ "4 KiB clusters, 2 bit refcounts", 3, 12, 1, 512 * KB },
-	{ "4 KiB clusters, 4 bit refcounts, 4 KiB blocks",
-	  3, 12, 2, 512 * KB, 4096 },
-	{ "4 KiB clusters, short backing file",
-	  3, 12, 4, 512 * KB, 0, 0, 200 * KB + 700 },
-	{ "4 KiB clusters, long backing file, version 2",
-	  2, 12, 4, 512 * KB, 0, 0, 600 * KB },
-	{ "64 KiB clusters, 16 bit refcounts", 3, 16, 4, 1 * MB },
-	{ "64 KiB clusters, 32 bit refcounts, partial last cluster",
-	  3, 16, 5, 1 * MB - 3 * 512 },
-	{ "64 KiB clusters, short backing file, partial last cluster",
-	  3, 16, 4, 1 * MB - 3 * 512, 0, 0, 500 * KB + 1 },
-	{ "64 KiB clusters, a disk that cannot grow",
-	  3, 16, 3, 1 * MB, 0, 3 * MB },
-	{ "2 MiB clusters", 3, 21, 4, 6 * MB },
+	{
+		.desc = "512 byte clusters, 16 bit refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 128 * KB,
+	}, {
+		.desc = "512 byte clusters, 1 bit refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 0,
+		.size = 128 * KB,
+	}, {
+		.desc = "512 byte clusters, 64 bit refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 6,
+		.size = 128 * KB,
+	}, {
+		.desc = "512 byte clusters, 4 KiB blocks",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 96 * KB, .align = 4096,
+	}, {
+		.desc = "512 byte clusters, version 2",
+		.version = 2, .cluster_bits = 9, .refcount_order = 4,
+		.size = 128 * KB,
+	}, {
+		.desc = "4 KiB clusters, 2 bit refcounts",
+		.version = 3, .cluster_bits = 12, .refcount_order = 1,
+		.size = 512 * KB,
+	}, {
+		.desc = "4 KiB clusters, 4 bit refcounts, 4 KiB blocks",
+		.version = 3, .cluster_bits = 12, .refcount_order = 2,
+		.size = 512 * KB, .align = 4096,
+	}, {
+		.desc = "4 KiB clusters, short backing file",
+		.version = 3, .cluster_bits = 12, .refcount_order = 4,
+		.size = 512 * KB, .backing = 200 * KB + 700,
+	}, {
+		.desc = "4 KiB clusters, long backing file, version 2",
+		.version = 2, .cluster_bits = 12, .refcount_order = 4,
+		.size = 512 * KB, .backing = 600 * KB,
+	}, {
+		.desc = "64 KiB clusters, 16 bit refcounts",
+		.version = 3, .cluster_bits = 16, .refcount_order = 4,
+		.size = 1 * MB,
+	}, {
+		.desc = "64 KiB clusters, 32 bit refcounts, partial last cluster",
+		.version = 3, .cluster_bits = 16, .refcount_order = 5,
+		.size = 1 * MB - 3 * 512,
+	}, {
+		.desc = "64 KiB clusters, short backing file, partial last cluster",
+		.version = 3, .cluster_bits = 16, .refcount_order = 4,
+		.size = 1 * MB - 3 * 512, .backing = 500 * KB + 1,
+	}, {
+		.desc = "64 KiB clusters, a disk that cannot grow",
+		.version = 3, .cluster_bits = 16, .refcount_order = 3,
+		.size = 1 * MB, .fixed = 3 * MB,
+	}, {
+		.desc = "2 MiB clusters",
+		.version = 3, .cluster_bits = 21, .refcount_order = 4,
+		.size = 6 * MB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(image_cfg, image_cfgs, desc);
@@ -187,7 +224,9 @@ static void image_sequential(struct kunit *test)
 
 /* Refcounts of 64 bits in clusters of 512 bytes soon outgrow their table. */
 static const struct image_cfg image_growth_cfg = {
-	"growth", 3, 9, 6, 2304 * KB,
+	.desc = "growth",
+	.version = 3, .cluster_bits = 9, .refcount_order = 6,
+	.size = 2304 * KB,
 };
 
 static void image_reftable_growth(struct kunit *test)
@@ -215,10 +254,23 @@ static void image_reftable_growth(struct kunit *test)
 /* Snapshots */
 
 static const struct image_cfg image_snapshot_cfgs[] = {
-	{ "512 byte clusters", 3, 9, 4, 64 * KB },
-	{ "512 byte clusters, version 2", 2, 9, 4, 64 * KB },
-	{ "4 KiB clusters, 2 bit refcounts", 3, 12, 1, 256 * KB },
-	{ "64 KiB clusters, backing file", 3, 16, 4, 1 * MB, 0, 0, 300 * KB },
+	{
+		.desc = "512 byte clusters",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 64 * KB,
+	}, {
+		.desc = "512 byte clusters, version 2",
+		.version = 2, .cluster_bits = 9, .refcount_order = 4,
+		.size = 64 * KB,
+	}, {
+		.desc = "4 KiB clusters, 2 bit refcounts",
+		.version = 3, .cluster_bits = 12, .refcount_order = 1,
+		.size = 256 * KB,
+	}, {
+		.desc = "64 KiB clusters, backing file",
+		.version = 3, .cluster_bits = 16, .refcount_order = 4,
+		.size = 1 * MB, .backing = 300 * KB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(image_snapshot, image_snapshot_cfgs, desc);
@@ -261,8 +313,15 @@ static void image_snapshot(struct kunit *test)
 /* No space */
 
 static const struct image_cfg image_full_cfgs[] = {
-	{ "512 byte clusters", 3, 9, 4, 128 * KB, 0, 64 * KB },
-	{ "64 KiB clusters", 3, 16, 4, 2 * MB, 0, 1 * MB },
+	{
+		.desc = "512 byte clusters",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 128 * KB, .fixed = 64 * KB,
+	}, {
+		.desc = "64 KiB clusters",
+		.version = 3, .cluster_bits = 16, .refcount_order = 4,
+		.size = 2 * MB, .fixed = 1 * MB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(image_full, image_full_cfgs, desc);
@@ -307,7 +366,9 @@ static void image_full(struct kunit *test)
 /* Errors of the file */
 
 static const struct image_cfg image_fail_cfg = {
-	"errors", 3, 9, 4, 96 * KB, 0, 0, 30 * KB,
+	.desc = "errors",
+	.version = 3, .cluster_bits = 9, .refcount_order = 4, .size = 96 * KB,
+	.backing = 30 * KB,
 };
 
 /* Each type of operation fails at each of the first so many */
@@ -435,9 +496,19 @@ static void image_fail_forever(struct kunit *test)
 #define IMAGE_THREADS	4
 
 static const struct image_cfg image_thread_cfgs[] = {
-	{ "512 byte clusters, 4 KiB blocks", 3, 9, 4, 64 * KB, 4096 },
-	{ "4 KiB clusters", 3, 12, 4, 256 * KB },
-	{ "64 KiB clusters, backing file", 3, 16, 4, 1 * MB, 0, 0, 700 * KB },
+	{
+		.desc = "512 byte clusters, 4 KiB blocks",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 64 * KB, .align = 4096,
+	}, {
+		.desc = "4 KiB clusters",
+		.version = 3, .cluster_bits = 12, .refcount_order = 4,
+		.size = 256 * KB,
+	}, {
+		.desc = "64 KiB clusters, backing file",
+		.version = 3, .cluster_bits = 16, .refcount_order = 4,
+		.size = 1 * MB, .backing = 700 * KB,
+	},
 };
 
 KUNIT_ARRAY_PARAM_DESC(image_thread, image_thread_cfgs, desc);
@@ -561,7 +632,9 @@ static void image_concurrent(struct kunit *test)
 /* What has to wait for what */
 
 static const struct image_cfg image_order_cfg = {
-	"order", 3, 12, 4, 256 * KB,
+	.desc = "order",
+	.version = 3, .cluster_bits = 12, .refcount_order = 4,
+	.size = 256 * KB,
 };
 
 /**

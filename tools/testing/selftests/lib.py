@@ -310,6 +310,34 @@ class NullBlk:
         nullb_delete(self.name)
 
 
+class Loop:
+    """A loop device on a new file, with sectors of 512 or 4096 bytes.
+
+    null_blk cannot stand in for a disk with large sectors: it expects each
+    segment of memory to be one.
+    """
+
+    def __init__(self, name, size_mib, sector=512):
+        self.file = scratch(name)
+        self.size = size_mib * MIB
+        self.sector = sector
+
+    def __enter__(self):
+        run("modprobe", "loop", ok=None)
+        with open(self.file, "wb") as f:
+            f.truncate(self.size)
+        self.dev = run("losetup", "-f", "--show", "-b", self.sector,
+                       self.file).stdout.strip()
+        return self.dev
+
+    def __exit__(self, *_):
+        run("losetup", "-d", self.dev, ok=None)
+        name = os.path.basename(self.dev)
+        wait_for(lambda: not os.path.exists(
+            f"/sys/block/{name}/loop/backing_file"), f"{name} to be free")
+        os.unlink(self.file)
+
+
 # --- a disk as its user sees it -----------------------------------------------
 
 BLKROGET = 0x125e
@@ -623,6 +651,18 @@ SYS_FINIT_MODULE = 313
 def syscall(*args):
     """Returns 0 or errno."""
     return ctypes.get_errno() if _libc.syscall(*args) < 0 else 0
+
+
+def find_module(release):
+    """The qblk.ko in the build folder that was made for a kernel, or None."""
+    folders = [release] + sorted(os.listdir(BUILD) if os.path.isdir(BUILD)
+                                 else [])
+    for path in [os.path.join(BUILD, f, "qblk.ko") for f in folders]:
+        if os.path.exists(path):
+            magic = run("modinfo", "-F", "vermagic", path).stdout.split()
+            if magic and magic[0] == release:
+                return path
+    return None
 
 
 def module_loaded():

@@ -72,10 +72,10 @@ def test_swap_and_loop():
             busy(dev, os.path.basename(loop), "loop")
         finally:
             lib.run("losetup", "-d", loop)
-            # losetup -d may leave the last step to udev or a worker.
+            # losetup -d may leave the last step to a worker.
             lib.wait_for(lambda: not os.path.exists(
                 f"/sys/block/{os.path.basename(loop)}/loop/backing_file"),
-                "loop device free")
+                "loop device to be free")
 
 
 def test_partition_mounted():

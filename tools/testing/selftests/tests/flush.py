@@ -164,5 +164,3 @@ def test_cache_is_advertised():
     with lib.Attached(image) as dev:
         check(lib.sys_block(dev, "queue/write_cache") == "write back",
               "no volatile write cache: nobody would send a FLUSH")
-        check(lib.sys_block(dev, "queue/fua") == "1", "no FUA")
-        check(lib.sys_block(dev, "queue/rotational") in "01", "rotational")
