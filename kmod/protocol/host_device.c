@@ -149,10 +149,14 @@ static int hd_submit(struct qblk_node *node, struct qblk_io *io)
 	struct block_device *bdev = hd_bdev(node);
 	blk_opf_t mask = HD_OPF_MASK;
 
+	if (io->opf & REQ_NOWAIT) {
+		/* one that can only wait is left to the worker */
+		if (!bdev_nowait(bdev))
+			return -EAGAIN;
+		mask |= REQ_NOWAIT;
+	}
 	if (bio_init_clone(bdev, &io->bio, io->src, GFP_NOWAIT))
 		return -EAGAIN;
-	if (bdev_nowait(bdev))
-		mask |= REQ_NOWAIT;
 	io->bio.bi_iter = io->iter;
 	io->bio.bi_iter.bi_sector = io->offset >> SECTOR_SHIFT;
 	io->bio.bi_opf = io->opf & mask;

@@ -67,6 +67,15 @@ def scaled(count, least=1):
     return max(least, int(count * SCALE))
 
 
+def some(items):
+    """All of them, or on a slow kernel a part that depends on the seed."""
+    items = list(items)
+    if SCALE >= 1:
+        return items
+    count = max(1, int(len(items) * SCALE))
+    return [items[(SEED + n) % len(items)] for n in range(count)]
+
+
 def rng(salt=""):
     """A generator that repeats with the same QBLK_SEED."""
     return random.Random(f"{SEED}/{VARIANT}/{salt}")

@@ -94,14 +94,14 @@ def random_io(image, model, cluster, steps=40, zeroes=True):
 
 
 def test_raw_base():
-    for word in ("same", "short", "long"):
+    for word in lib.some(("same", "short", "long")):
         image = clone(f"{word}.qcow2", f"{word}.raw")
         random_io(image, expected(f"{word}.raw"), 64 * KIB)
 
 
 def test_mixed_clusters():
     for top, cluster in (("2m", 2 * MIB), ("512", 512)):
-        for word in ("same", "short", "long"):
+        for word in lib.some(("short", "long", "same")):
             image = clone(f"{word}-{top}.qcow2", f"{word}-4k.qcow2")
             random_io(image, expected(f"{word}.raw"), cluster, 25)
 

@@ -116,17 +116,11 @@ def fill_and_recover(image, point, block, cluster):
     lib.img_check(image, leaks=True)
 
 
-def test_large_clusters():
-    one(65536, 64 * KIB)
-
-
-def test_small_clusters():
-    one(4096, 32 * KIB)
-
-
-def test_partial_clusters():
-    """Each allocation copies a part of the cluster."""
-    one(65536, 16 * KIB)
+def test_full():
+    """The last kind: each allocation copies a part of its cluster."""
+    for cluster, block in lib.some(((65536, 64 * KIB), (4096, 32 * KIB),
+                                    (65536, 16 * KIB))):
+        one(cluster, block)
 
 
 def test_full_while_live():

@@ -24,7 +24,7 @@ def table(path):
         return offset, int.from_bytes(f.read(4), "big")
 
 
-def grow(word, megabytes, must_move):
+def grow(word, megabytes, must_grow):
     image = lib.fixture(f"{word}.qcow2")
     before = table(image)
     source = lib.rng(word)
@@ -41,7 +41,7 @@ def grow(word, megabytes, must_move):
         work.run(lib.scaled(20, 8))
     after = table(image)
     lib.note(f"{word}: refcount table {before} -> {after}")
-    check(not must_move or after[1] > before[1],
+    check(not must_grow or after[1] > before[1],
           f"{word}: the refcount table did not grow: {before} -> {after}")
     lib.img_check(image)
     with lib.Attached(image) as dev, lib.Disk(dev) as disk:
@@ -53,19 +53,12 @@ def grow(word, megabytes, must_move):
     lib.img_compare(image, img)
 
 
-def test_64_bit():
-    # A table cluster of 512 bytes covers 64 blocks of 64 clusters: 2 MiB.
-    grow("r64", lib.scaled(12, 5), True)
-
-
-def test_16_bit():
-    # 64 blocks of 256 clusters: 8 MiB.
-    grow("r16", 10, True)
-
-
-def test_version_2():
-    grow("v2", 10, True)
-
-
-def test_1_bit():
-    grow("r1", lib.scaled(6, 3), False)
+def test_growth():
+    for word, megabytes, must_grow in lib.some((
+            # 512 bytes of table cover 64 blocks of 64 clusters: 2 MiB.
+            ("r64", lib.scaled(12, 5), True),
+            # 64 blocks of 256 clusters: 8 MiB.
+            ("r16", 10, True),
+            ("v2", 10, True),
+            ("r1", lib.scaled(6, 3), False))):
+        grow(word, megabytes, must_grow)

@@ -28,8 +28,10 @@ start=$(cat "/sys/block/$disk/${disk}p3/start")
 detach "$dev"
 img_check parts.qcow2
 
-# No partprobe, no settle: they have to be there now, ten times in a row.
-for ((turn = 0; turn < 10; turn++)); do
+# No partprobe, no settle: they have to be there now, time and again.
+turns=10
+[[ ${QBLK_SCALE:-1} == 1 ]] || turns=3
+for ((turn = 0; turn < turns; turn++)); do
 	attach "$PWD/parts.qcow2"
 	disk=${dev##*/}
 	for n in 1 2 3 4; do

@@ -51,10 +51,10 @@ out_before=$(awk '/^pswpout/ { print $2 }' /proc/vmstat)
 if [[ $pressure == cgroup ]]; then
 	mkdir $group
 	at_exit "rmdir $group"
-	echo 24M >$group/memory.max
+	echo 20M >$group/memory.max
 	(
 		echo $BASHPID >$group/cgroup.procs
-		exec /usr/bin/python3 pressure.py 56
+		exec /usr/bin/python3 pressure.py 36
 	) || fail "memory came back wrong"
 else
 	free=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
