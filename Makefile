@@ -59,6 +59,11 @@ check:			## run every check: lint, KUnit, selftests on all kernels
 	@tools/deps
 	@tools/check
 
+.PHONY: check-full
+check-full:		## the same with all selftests on the debug kernel, too
+	@tools/deps
+	@QBLK_CHECK_FULL=1 tools/check
+
 .PHONY: check-lint
 check-lint:		## only the static checks
 	@tools/deps
