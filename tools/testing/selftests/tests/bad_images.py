@@ -18,7 +18,6 @@ import errno
 import re
 import struct
 
-import genl
 import lib
 import qcow2
 from lib import KIB, MIB, check
@@ -508,70 +507,16 @@ def unharmed(image, before):
         check(f.read() == before, "a read-only attach changed the image")
 
 
-class Kernel:
-    """Attaches by netlink, as qblkctl does; to start it takes most of the time.
-
-    Each eighth image goes through qblkctl, and those whose backing file it has
-    to find.
-    """
-
-    def __init__(self):
-        self.spec = genl.Spec()
-        self.build = genl.Builder(self.spec)
-        self.net = None
-        self.count = 0
-        self.by_tool = False
-
-    def connect(self):
-        # Not before the module is loaded
-        if self.net is None:
-            self.net = genl.connect(self.spec)
-        return self.net
-
-    def use_tool(self, always):
-        self.count += 1
-        self.by_tool = always or self.count % 8 == 0
-
-    def attach(self, image, readonly):
-        """Returns (device or None, sentence)."""
-        flag = self.build.put("export", "read-only", None) if readonly else b""
-        with open(image, "rb" if readonly else "r+b") as f:
-            reply = self.connect().call(self.spec.ops["export-add"]["id"],
-                                        flag + self.build.image(f.fileno()))
-        if reply.error:
-            return None, reply.text
-        number = self.spec.sets["export"]["disk"]["id"]
-        disk = dict(reply.messages[0])[number].rstrip(b"\0").decode()
-        return f"/dev/{disk}", ""
-
-    def detach(self, dev):
-        reply = self.connect().call(
-            self.spec.ops["export-del"]["id"],
-            self.build.put("export", "name", dev.split("/")[-1]))
-        return reply.error
-
-
-KERNEL = Kernel()
-
-
 def gone(dev):
     """Corrupt or not, the disk can be removed."""
-    if KERNEL.by_tool:
-        failed = lib.ctl("detach", dev, ok=None).returncode
-    else:
-        failed = KERNEL.detach(dev)
-    if failed:
+    done = lib.ctl("detach", dev, ok=None)
+    if done.returncode:
         # A last flush may fail; then the device says so and stays.
         lib.detach(dev, "--force")
     check(not lib.disks(), f"left: {lib.disks()}")
 
 
 def try_attach(image, *options):
-    """Returns (device or None, sentence)."""
-    if not KERNEL.by_tool:
-        dev, text = KERNEL.attach(image, "-r" in options)
-        check(dev or text.strip(), "refused without a word")
-        return dev, text
     done = lib.ctl("attach", "-f", "qcow2", *options, image, ok=None)
     if done.returncode == 0:
         return done.stdout.strip(), ""
@@ -605,7 +550,6 @@ def attached(image, bad, exact, *options):
 
 def run_case(entry):
     _, base, expected, says, bad, mutate = entry
-    KERNEL.use_tool(base == "named")
     with open(lib.fixture_path(f"{base}.qcow2"), "rb") as f:
         content = qcow2.Bytes(f.read())
     mutate(content)

@@ -4,6 +4,7 @@
 # variants: ext4 xfs
 # cost: 25
 # timeout: 120
+# shellcheck source=tools/testing/selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 fs=$QBLK_VARIANT
 need "mkfs.$fs"

@@ -23,11 +23,15 @@ KINDS = [("0.10", 16), ("1.1", 1), ("1.1", 8), ("1.1", 16), ("1.1", 64)]
 
 
 def combinations(variant):
-    """On a slow kernel one kind for each cluster size, by the seed."""
+    every = [(c, compat, bits) for c in SIZES[variant] for compat, bits in KINDS]
     if lib.SCALE >= 1:
-        return [(c, *kind) for c in SIZES[variant] for kind in KINDS]
-    return [(c, *KINDS[(lib.SEED + n) % len(KINDS)])
-            for n, c in enumerate(SIZES[variant])]
+        return every
+    # Each cluster size, each kind at least once; which ones depends on the
+    # seed.
+    keep = max(1, round(len(KINDS) * lib.SCALE))
+    shift = lib.SEED
+    return [(c, *KINDS[(shift + n + k * 2) % len(KINDS)])
+            for n, c in enumerate(SIZES[variant]) for k in range(keep)]
 
 
 def name(cluster, compat, bits):

@@ -3,6 +3,7 @@
 # about: partitions are there when attach returns, and only when wanted
 # cost: 12
 # timeout: 60
+# shellcheck source=tools/testing/selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 need sfdisk
 

@@ -6,6 +6,7 @@
 #
 # A memory cgroup makes the pressure, so that the size of the machine does not
 # matter.  The pages written out have to come back as they were.
+# shellcheck source=tools/testing/selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 need mkswap swapon
 

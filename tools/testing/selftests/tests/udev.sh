@@ -4,6 +4,7 @@
 # needs: udev
 # cost: 20
 # timeout: 90
+# shellcheck source=tools/testing/selftests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 need sfdisk udevadm
 pgrep -x systemd-udevd >/dev/null || pgrep udevd >/dev/null || skip "udev does not run"
