@@ -60,7 +60,7 @@ check:			## run every check: lint, KUnit, selftests on all kernels
 	@tools/check
 
 .PHONY: check-full
-check-full:		## the same with all selftests on the debug kernel, too
+check-full:		## the same with every selftest on every kernel
 	@tools/deps
 	@QBLK_CHECK_FULL=1 tools/check
 
