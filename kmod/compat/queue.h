@@ -6,6 +6,21 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/sched.h>
+
+/*
+ * A plug remembers the time since 6.9 (da4c8c3d0975, "block: cache current nsec
+ * time in struct blk_plug").  PF_BLOCK_TS says so, and the scheduler, which
+ * then makes the task's plug forget it, takes for granted that there is one.
+ */
+static inline void qblk_plug_forget_time(struct blk_plug *plug)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	if (plug)
+		plug->cur_ktime = 0;
+	current->flags &= ~PF_BLOCK_TS;
+#endif
+}
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 /*

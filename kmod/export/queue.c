@@ -495,6 +495,8 @@ static int qblk_submit_bio(struct qblk_rq *qrq)
  * This may be a step in flushing the task's plug, whose list of requests must
  * not grow meanwhile; so what leaves send to other disks gets a plug of its
  * own, which also lets them merge what comes from the bios of one request.
+ * Preempted between the two, the task has no plug, so it must not look as if
+ * its plug had a time to forget.  Finishing the inner one leaves it that way.
  */
 static int qblk_rq_submit(struct qblk_rq *qrq)
 {
@@ -502,6 +504,7 @@ static int qblk_rq_submit(struct qblk_rq *qrq)
 	struct blk_plug plug;
 	int ret = 0;
 
+	qblk_plug_forget_time(outer);
 	current->plug = NULL;
 	blk_start_plug(&plug);
 	while (!ret && qrq->rest.bio)
