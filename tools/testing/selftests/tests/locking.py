@@ -5,6 +5,7 @@
 """Byte-range locks as QEMU takes them, in both directions."""
 
 import os
+import select
 import subprocess
 
 import lib
@@ -26,17 +27,25 @@ class QemuIo:
             ["qemu-io", "-f", "qcow2", *options, image],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True)
-        # The prompt of a command that needs the image open.
+        # A command that needs the image open has answered.
         self.proc.stdin.write("length\n")
         self.proc.stdin.flush()
-        line = self.proc.stdout.readline()
-        check("16 MiB" in line, f"qemu-io says {line!r}")
+        said = ""
+        while "16 MiB" not in said:
+            ready, _, _ = select.select([self.proc.stdout], [], [],
+                                        30 * lib.SLOWNESS)
+            more = os.read(self.proc.stdout.fileno(), 4096) if ready else b""
+            if not more:
+                self.proc.kill()
+                lib.fail(f"qemu-io says {said!r} and no more, exit status "
+                         f"{self.proc.wait()}")
+            said += more.decode()
 
     def __enter__(self):
         return self.proc
 
     def __exit__(self, *_):
-        self.proc.communicate("quit\n", timeout=30)
+        self.proc.communicate("quit\n", timeout=30 * lib.SLOWNESS)
 
 
 def qemu_refused(image, *argv):
