@@ -388,6 +388,60 @@ static void cache_drop(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 6, x->c.nr);
 }
 
+/* A table that is dirty or in use is no free cluster: all of it stays. */
+static void cache_claim(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_slice *held;
+	u32 i;
+
+	for (i = 0; i < 10; i++)
+		cache_touch(x, i);
+	cache_change(x, 6, 1006);
+	KUNIT_EXPECT_EQ(test, -EBUSY, qcow2_cache_claim(&x->c, 3ULL * x->size,
+							4ULL * x->size));
+	KUNIT_EXPECT_EQ(test, 10, x->c.nr);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 1006, cache_disk_word(x, 6, 1));
+
+	held = cache_get(x, 5);
+	KUNIT_EXPECT_EQ(test, -EBUSY, qcow2_cache_claim(&x->c, 3ULL * x->size,
+							4ULL * x->size));
+	KUNIT_EXPECT_EQ(test, 10, x->c.nr);
+	qcow2_cache_put(held);
+
+	/* what lies beside does not matter */
+	cache_change(x, 2, 1002);
+	cache_change(x, 7, 1007);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_claim(&x->c, 3ULL * x->size,
+						   4ULL * x->size));
+	for (i = 0; i < 10; i++)
+		KUNIT_EXPECT_EQ(test, i < 3 || i > 6, cache_has(x, i));
+	KUNIT_EXPECT_EQ(test, 2, qcow2_cache_nr_dirty(&x->c));
+}
+
+/* A slice that was dropped cannot make the one in its place dirty. */
+static void cache_dirty_after_drop(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_slice *held = cache_get(x, 5);
+
+	qcow2_cache_drop(&x->c, 5ULL * x->size, x->size);
+	cache_touch(x, 5);
+	put_unaligned_be64(1005, held->data + 8);
+	qcow2_cache_mark_dirty(&x->c, held);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_nr_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 0, cache_disk_word(x, 5, 1));
+	cache_change(x, 5, 2005);
+	qcow2_cache_mark_dirty(&x->c, held);
+	KUNIT_EXPECT_EQ(test, 1, qcow2_cache_nr_dirty(&x->c));
+	qcow2_cache_put(held);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_nr_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 2005, cache_disk_word(x, 5, 1));
+}
+
 /* Threads */
 
 /**
@@ -612,6 +666,8 @@ static struct kunit_case cache_kunit_cases[] = {
 	KUNIT_CASE(cache_failed_read),
 	KUNIT_CASE(cache_failed_write),
 	KUNIT_CASE_PARAM(cache_drop, cache_size_gen_params),
+	KUNIT_CASE_PARAM(cache_claim, cache_size_gen_params),
+	KUNIT_CASE(cache_dirty_after_drop),
 	KUNIT_CASE(cache_shared_read),
 	KUNIT_CASE(cache_shared_failure),
 	KUNIT_CASE(cache_drop_while_reading),

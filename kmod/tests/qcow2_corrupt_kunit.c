@@ -29,6 +29,13 @@ static const struct image_cfg corrupt_v2_cfg = {
 	.size = 4 << 20,
 };
 
+/* Room for one more L2 table */
+static const struct image_cfg corrupt_large_cfg = {
+	.desc = "corrupt, three L2 tables",
+	.version = 3, .cluster_bits = 12, .refcount_order = 4,
+	.size = 6 << 20,
+};
+
 /* Data at 0 and at CORRUPT_INTACT */
 static struct image *corrupt_create(struct kunit *test,
 				    const struct image_cfg *cfg)
@@ -209,6 +216,21 @@ static void corrupt_free_table(struct kunit *test)
 	corrupt_expect_fatal(img);
 }
 
+/* An L2 table that looks free is not made a table again, least while dirty. */
+static void corrupt_free_l2(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_large_cfg);
+	u64 l2 = corrupt_l1_entry(img, 0) & QCOW2_L1E_OFFSET_MASK;
+
+	corrupt_refcounts(img, l2 / CORRUPT_CS, 1, 0);
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, 0, image_discard(img, 0, CORRUPT_CS));
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 4 << 20, CORRUPT_CS, 9));
+	image_expect_data(img, 0, 8 * CORRUPT_CS);
+	corrupt_expect_fatal(img);
+	KUNIT_EXPECT_EQ(test, 0, corrupt_l1_entry(img, 2));
+}
+
 /* A cluster in use without a refcount: reported when it is freed, not fatal */
 static void corrupt_refcount_0(struct kunit *test)
 {
@@ -339,6 +361,7 @@ static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_l2_offset_write),
 	KUNIT_CASE(corrupt_refblock_offset),
 	KUNIT_CASE_PARAM(corrupt_free_table, corrupt_table_gen_params),
+	KUNIT_CASE(corrupt_free_l2),
 	KUNIT_CASE(corrupt_refcount_0),
 	KUNIT_CASE(corrupt_table_outside),
 	KUNIT_CASE(corrupt_data_outside),

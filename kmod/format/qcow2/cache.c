@@ -280,16 +280,20 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset)
  * @c: cache
  * @slice: with a reference
  *
- * Context: process, qcow2_state.lock held, in which the change was made.
+ * Of a slice that was dropped meanwhile the change is lost.  Context: process,
+ * qcow2_state.lock held, in which the change was made.
  */
 void qcow2_cache_mark_dirty(struct qcow2_cache *c, struct qcow2_slice *slice)
 {
 	if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags))
 		return;
 	xa_lock(&c->slices);
-	set_bit(QCOW2_SLICE_DIRTY, &slice->flags);
-	__xa_set_mark(&c->slices, slice->key, QCOW2_CACHE_DIRTY);
-	c->nr_dirty++;
+	/* The mark belongs to the key: once dropped, it is another slice's. */
+	if (xa_load(&c->slices, slice->key) == slice &&
+	    !test_and_set_bit(QCOW2_SLICE_DIRTY, &slice->flags)) {
+		__xa_set_mark(&c->slices, slice->key, QCOW2_CACHE_DIRTY);
+		c->nr_dirty++;
+	}
 	xa_unlock(&c->slices);
 }
 
@@ -302,33 +306,78 @@ unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c)
 	return READ_ONCE(c->nr_dirty);
 }
 
+static bool qcow2_cache_range_busy(struct qcow2_cache *c, unsigned long key,
+				   unsigned long last)
+	__must_hold(&c->slices.xa_lock)
+{
+	struct qcow2_slice *slice;
+
+	xa_for_each_range(&c->slices, key, slice, key, last)
+		if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags) ||
+		    refcount_read(&slice->ref) > 1)
+			return true;
+	return false;
+}
+
+static void qcow2_cache_unlink_range(struct qcow2_cache *c, unsigned long key,
+				     unsigned long last)
+	__must_hold(&c->slices.xa_lock)
+{
+	struct qcow2_slice *slice;
+
+	xa_for_each_range(&c->slices, key, slice, key, last) {
+		qcow2_cache_unlink(c, slice);
+		qcow2_cache_put(slice);
+	}
+}
+
 /**
- * qcow2_cache_drop - forget slices of a table that is being freed
+ * qcow2_cache_drop - forget the slices of a table, dirty or not
  * @c: cache
  * @offset: host offset of the table
  * @bytes: its length
  *
- * The clusters will hold something else one day, which must not be found
- * under their old contents.  Context: qcow2_state.lock held.
+ * For a table that did not come to be.  Context: qcow2_state.lock held.
  */
 void qcow2_cache_drop(struct qcow2_cache *c, u64 offset, u64 bytes)
 {
 	unsigned long last = (offset + bytes - 1) >> c->slice_bits;
-	unsigned long key = offset >> c->slice_bits;
-	struct qcow2_slice *slice;
 
-	for (slice = xa_find(&c->slices, &key, last, XA_PRESENT); slice;
-	     slice = xa_find_after(&c->slices, &key, last, XA_PRESENT)) {
-		xa_lock(&c->slices);
-		/* Without the lock it may have been evicted by now. */
-		if (xa_load(&c->slices, key) == slice)
-			qcow2_cache_unlink(c, slice);
-		else
-			slice = NULL;
-		xa_unlock(&c->slices);
-		if (slice)
-			qcow2_cache_put(slice);
-	}
+	xa_lock(&c->slices);
+	qcow2_cache_unlink_range(c, offset >> c->slice_bits, last);
+	xa_unlock(&c->slices);
+}
+
+/**
+ * qcow2_cache_claim - clusters that were free are going to be a table
+ * @c: cache
+ * @offset: host offset of the table
+ * @bytes: its length
+ *
+ * They may have been a table before, whose slices must not be found any more.
+ * These are clean, since the table was let go of only after write-back, and
+ * nobody uses them, since qblk_node_io_sync() waited for the last lookup.  One
+ * that is dirty or in use belongs to a table which the image counts as free;
+ * nothing is forgotten then.  Context: qcow2_state.lock held.
+ *
+ * Return: 0 or -EBUSY.
+ */
+int qcow2_cache_claim(struct qcow2_cache *c, u64 offset, u64 bytes)
+{
+	unsigned long last = (offset + bytes - 1) >> c->slice_bits;
+	unsigned long key = offset >> c->slice_bits;
+	bool busy;
+
+	/*
+	 * A lookup may take a reference after the check, but it only reads:
+	 * who changes slices has qcow2_state.lock.
+	 */
+	xa_lock(&c->slices);
+	busy = qcow2_cache_range_busy(c, key, last);
+	if (!busy)
+		qcow2_cache_unlink_range(c, key, last);
+	xa_unlock(&c->slices);
+	return busy ? -EBUSY : 0;
 }
 
 /* Adjacent dirty slices from @key on; they stay, since the caller has lock. */

@@ -295,7 +295,9 @@ static int qcow2_l2_create(struct qcow2_state *s, u64 index, u64 old)
 	ret = qcow2_alloc_clusters(s, 1, &offset, &got);
 	if (ret)
 		return ret;
-	qcow2_cache_drop(&s->l2_cache, offset, s->cluster_size);
+	ret = qcow2_claim_table(s, &s->l2_cache, offset, s->cluster_size);
+	if (ret)
+		return ret;	/* in use: it keeps the reference */
 	if (old)
 		ret = qcow2_l2_copy(s, old, offset);
 	else

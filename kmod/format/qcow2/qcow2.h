@@ -296,6 +296,7 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset);
 void qcow2_cache_put(struct qcow2_slice *slice);
 void qcow2_cache_mark_dirty(struct qcow2_cache *c, struct qcow2_slice *slice);
 void qcow2_cache_drop(struct qcow2_cache *c, u64 offset, u64 bytes);
+int qcow2_cache_claim(struct qcow2_cache *c, u64 offset, u64 bytes);
 int qcow2_cache_write_dirty(struct qcow2_cache *c);
 unsigned int qcow2_cache_nr_dirty(struct qcow2_cache *c);
 
@@ -316,6 +317,8 @@ int qcow2_refcount_dec(struct qcow2_state *s, u64 cluster);
 int qcow2_alloc_clusters(struct qcow2_state *s, u64 nr, u64 *offset,
 			 u64 *got);
 void qcow2_free_now(struct qcow2_state *s, u64 offset, u64 nr);
+int qcow2_claim_table(struct qcow2_state *s, struct qcow2_cache *c, u64 offset,
+		      u64 bytes);
 int qcow2_write_be64_block(struct qcow2_state *s, const u64 *table, u32 size,
 			   u64 table_offset, u32 index, u64 value);
 

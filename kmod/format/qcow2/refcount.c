@@ -271,18 +271,35 @@ static int qcow2_take(struct qcow2_state *s, u64 cluster, u64 nr)
 	return 0;
 }
 
-/* Contents of a new refcount block, with its own reference if it has it. */
-static int qcow2_refblock_init(struct qcow2_state *s, u64 cluster,
-			       bool describes_itself)
+/**
+ * qcow2_claim_table - clusters that looked free become a table
+ * @s: image
+ * @c: cache of such tables
+ * @offset: host offset
+ * @bytes: length
+ *
+ * Context: lock held.  Return: 0; -EIO when they hold a table in use.
+ */
+int qcow2_claim_table(struct qcow2_state *s, struct qcow2_cache *c, u64 offset,
+		      u64 bytes)
+{
+	lockdep_assert_held(&s->lock);
+	if (!qcow2_cache_claim(c, offset, bytes))
+		return 0;
+	return qcow2_corrupt(s, true, offset, bytes,
+			     "cluster of a table in use has refcount 0");
+}
+
+/* Contents of a new refcount block, with its own reference */
+static int qcow2_refblock_init(struct qcow2_state *s, u64 cluster)
 {
 	u64 offset = cluster << s->cluster_bits;
 	struct qcow2_slice *slice;
 	u32 entry, index;
 	int ret;
 
-	qcow2_cache_drop(&s->ref_cache, offset, s->cluster_size);
 	ret = qblk_pwrite_zeroes(s->file, offset, s->cluster_size, 0);
-	if (ret || !describes_itself)
+	if (ret)
 		return ret;
 	entry = cluster & ((1ULL << s->refblock_bits) - 1);
 	index = entry >> qcow2_slice_ref_bits(s);
@@ -317,7 +334,10 @@ static int qcow2_refblock_create(struct qcow2_state *s, u64 cluster)
 	if (qcow2_overlaps_tables(s, offset, s->cluster_size))
 		return qcow2_corrupt(s, true, offset, s->cluster_size,
 				     "preventing invalid refcount block on metadata");
-	ret = qcow2_refblock_init(s, cluster, true);
+	ret = qcow2_claim_table(s, &s->ref_cache, offset, s->cluster_size);
+	if (ret)
+		return ret;
+	ret = qcow2_refblock_init(s, cluster);
 	if (!ret)
 		ret = qcow2_cache_write_dirty(&s->ref_cache);
 	if (!ret)
@@ -468,12 +488,14 @@ static int qcow2_reftable_grow(struct qcow2_state *s)
 		return ret;
 	if (fit < (u64)g.blocks + g.clusters)
 		return -ENOSPC;
+	ret = qcow2_claim_table(s, &s->ref_cache, g.start << s->cluster_bits,
+				(u64)g.blocks << s->cluster_bits);
+	if (ret)
+		return ret;
 	g.table = kvcalloc(g.size, 8, GFP_NOIO);
 	if (!g.table)
 		return -ENOMEM;
 
-	qcow2_cache_drop(&s->ref_cache, g.start << s->cluster_bits,
-			 (u64)g.blocks << s->cluster_bits);
 	ret = qcow2_growth_write_blocks(s, &g);
 	if (!ret)
 		ret = qcow2_growth_write_table(s, &g);

@@ -147,9 +147,29 @@ static bool qcow2_all_clean(struct qcow2_state *s)
 }
 
 /*
- * ->inactivate(), see driver.h.  Freed clusters dirty refcounts once they are
- * let go of, so it takes a second round; nothing adds to it from outside.
+ * Rounds of write-back until all is clean.  The first writes what is dirty and
+ * lets go of what was freed, which dirties refcounts; the second writes these.
+ * Nothing adds to it from outside, so a third finds nothing to do; what is not
+ * clean after it never will be.
  */
+#define QCOW2_CLEAN_ROUNDS	3
+
+static int qcow2_clean(struct qcow2_state *s)
+{
+	int round, ret;
+
+	for (round = 0; round < QCOW2_CLEAN_ROUNDS; round++) {
+		ret = qcow2_writeback(s);
+		if (ret)
+			return ret;
+		flush_work(&s->free_work);
+		if (qcow2_all_clean(s))
+			return 0;
+	}
+	return -EIO;
+}
+
+/* ->inactivate(), see driver.h */
 int qcow2_inactivate(struct qblk_node *node, struct qblk_err *err)
 {
 	struct qcow2_state *s = node->priv;
@@ -157,12 +177,9 @@ int qcow2_inactivate(struct qblk_node *node, struct qblk_err *err)
 
 	if (node->read_only)
 		return 0;
-	do {
-		ret = qcow2_writeback(s);
-		if (ret)
-			goto err_write;
-		flush_work(&s->free_work);
-	} while (!qcow2_all_clean(s));
+	ret = qcow2_clean(s);
+	if (ret)
+		goto err_write;
 	cancel_delayed_work_sync(&s->wb_work);
 	ret = qblk_flush(s->file);
 	if (ret)
