@@ -231,6 +231,53 @@ static void corrupt_free_l2(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, corrupt_l1_entry(img, 2));
 }
 
+/*
+ * A refcount table that names a full block over and over: the search for a free
+ * cluster ends soon after the end of the file.
+ */
+static void corrupt_endless_refcounts(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	struct qcow2_state *s;
+	u64 last;
+	int i;
+
+	corrupt_refcounts(img, 0, CORRUPT_CS / 2, 1);
+	for (i = 0; i < CORRUPT_CS; i += 8)
+		put_unaligned_be64(2 * CORRUPT_CS,
+				   img->leaf->data + CORRUPT_CS + i);
+	image_open(img);
+	s = img->node->priv;
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 1 << 20, 512, 9));
+	last = s->free_cluster_index;
+	KUNIT_EXPECT_LT(test, last, (1ULL << 30) / CORRUPT_CS + 8192);
+	corrupt_expect_fatal(img);
+}
+
+/* A disk that cannot grow: refcounts past its end are not looked at. */
+static void corrupt_refcounts_outside(struct kunit *test)
+{
+	static const struct image_cfg cfg = {
+		.desc = "fixed",
+		.version = 3, .cluster_bits = 12, .refcount_order = 4,
+		.size = 4 << 20, .fixed = 64 << 10,
+	};
+	struct image *img = image_create(test, &cfg, 0);
+	struct qcow2_state *s;
+	int i;
+
+	corrupt_refcounts(img, 0, CORRUPT_CS / 2, 1);
+	for (i = 0; i < CORRUPT_CS; i += 8)
+		put_unaligned_be64(2 * CORRUPT_CS,
+				   img->leaf->data + CORRUPT_CS + i);
+	image_open(img);
+	s = img->node->priv;
+	KUNIT_EXPECT_EQ(test, -ENOSPC, image_write(img, 0, 512, 9));
+	KUNIT_EXPECT_LE(test, s->free_cluster_index, CORRUPT_CS / 2);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	KUNIT_EXPECT_FALSE(test, corrupt_bit(img));
+}
+
 /* A cluster in use without a refcount: reported when it is freed, not fatal */
 static void corrupt_refcount_0(struct kunit *test)
 {
@@ -362,6 +409,8 @@ static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_refblock_offset),
 	KUNIT_CASE_PARAM(corrupt_free_table, corrupt_table_gen_params),
 	KUNIT_CASE(corrupt_free_l2),
+	KUNIT_CASE(corrupt_endless_refcounts),
+	KUNIT_CASE(corrupt_refcounts_outside),
 	KUNIT_CASE(corrupt_refcount_0),
 	KUNIT_CASE(corrupt_table_outside),
 	KUNIT_CASE(corrupt_data_outside),

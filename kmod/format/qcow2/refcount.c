@@ -16,6 +16,12 @@
 
 #include "qcow2.h"
 
+/*
+ * Bytes that allocations in flight may be ahead of the end of the file, if two
+ * refcount blocks do not reach further: more than requests in flight can cover.
+ */
+#define QCOW2_MAX_AHEAD		(1ULL << 30)
+
 static u64 qcow2_block_index(const struct qcow2_state *s, u64 cluster)
 {
 	return cluster >> s->refblock_bits;
@@ -210,6 +216,47 @@ static bool qcow2_scan_slice(const struct qcow2_state *s,
 	return n;
 }
 
+/* Host clusters there can be: the format's limit, or the child's size. */
+static u64 qcow2_end_cluster(const struct qcow2_state *s)
+{
+	u64 end = QCOW2_MAX_HOST_OFFSET >> s->cluster_bits;
+
+	if (!s->file->node->limits.can_grow)
+		end = min(end, qblk_node_length(s->file->node) >>
+			       s->cluster_bits);
+	return end;
+}
+
+/*
+ * Clusters in use past the end of a file that grows: those of allocations in
+ * flight, or that a crash left.  There are never more of them than this.
+ */
+static u64 qcow2_max_ahead(const struct qcow2_state *s)
+{
+	return max(2ULL << s->refblock_bits,
+		   QCOW2_MAX_AHEAD >> s->cluster_bits);
+}
+
+/*
+ * May the search for a free cluster go on to this one?  A refcount table made
+ * up by somebody can lead it through more clusters than there is time for,
+ * while others wait for lock.
+ */
+static int qcow2_scan_allowed(struct qcow2_state *s, u64 cluster)
+{
+	u64 used = qblk_node_length(s->file->node) >> s->cluster_bits;
+
+	if (READ_ONCE(s->node->dead))
+		return -EIO;
+	if (cluster >= qcow2_end_cluster(s))
+		return -ENOSPC;
+	if (cluster > used && cluster - used > qcow2_max_ahead(s))
+		return qcow2_corrupt(s, true, cluster << s->cluster_bits, -1,
+				     "clusters far past the end of the file have refcounts");
+	cond_resched();
+	return 0;
+}
+
 /*
  * First free cluster from the hint on, and how many follow, within one slice.
  * 0 in @got: the cluster is free, but has no refcount block yet.
@@ -218,34 +265,35 @@ static int qcow2_find_free(struct qcow2_state *s, u64 max, u64 *clusterp,
 			   u64 *got)
 {
 	u64 cluster = s->free_cluster_index;
+	bool found = false;
+	int ret = 0;
 
 	*got = 0;
-	for (;;) {
-		struct qcow2_slice *slice = qcow2_ref_slice(s, cluster);
-		bool found;
+	while (!found) {
+		struct qcow2_slice *slice;
 
+		ret = qcow2_scan_allowed(s, cluster);
+		if (ret)
+			break;
+		slice = qcow2_ref_slice(s, cluster);
 		if (IS_ERR(slice))
 			return PTR_ERR(slice);
 		if (!slice)
 			break;
 		found = qcow2_scan_slice(s, slice, &cluster, max, got);
 		qcow2_cache_put(slice);
-		if (found)
-			break;
 	}
+	/* What was found in use stays so until it is freed: not again. */
 	s->free_cluster_index = cluster;
 	*clusterp = cluster;
-	return 0;
+	return ret;
 }
 
 /* Shorten an allocation to what fits on a child that cannot grow. */
 static int qcow2_fit(const struct qcow2_state *s, u64 cluster, u64 *nr)
 {
-	u64 end = QCOW2_MAX_HOST_OFFSET >> s->cluster_bits;
+	u64 end = qcow2_end_cluster(s);
 
-	if (!s->file->node->limits.can_grow)
-		end = min(end, qblk_node_length(s->file->node) >>
-			       s->cluster_bits);
 	if (cluster >= end)
 		return -ENOSPC;
 	*nr = min(*nr, end - cluster);
