@@ -4,6 +4,7 @@
  * clusters, which they share, lose references.
  */
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/string.h>
 
 #include "../format/qcow2/qcow2.h"
@@ -271,6 +272,143 @@ static void compress_at_the_end(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
 }
 
+/* An image inside of an image */
+
+/* More than there are workspaces: one per CPU, and one per cluster size */
+#define COMPRESS_THREADS	32
+
+/**
+ * struct compress_thread - a thread that reads from an image
+ * @t: the thread
+ * @edge: of the image
+ * @data: what it read
+ */
+struct compress_thread {
+	struct memleaf_thread t;
+	struct qblk_child *edge;
+	u8 data[512];
+};
+
+static int compress_thread_fn(struct memleaf_thread *t)
+{
+	struct compress_thread *ct = container_of(t, struct compress_thread, t);
+
+	return qblk_pread(ct->edge, 0, sizeof(ct->data), ct->data);
+}
+
+/* Make cluster 0 of @inner what @outer has at COMPRESS_HOST, compressed. */
+static void compress_nest(struct image *inner, const struct image *outer)
+{
+	u64 host = image_add_cluster(inner);
+	u8 *p = inner->leaf->data + host;
+
+	KUNIT_ASSERT_EQ(inner->test, host + inner->cs,
+			image_add_cluster(inner));
+	compress_put(inner, host, COMPRESS_STORED);
+	memcpy(p + 5, outer->leaf->data + COMPRESS_HOST, 4096);
+	image_set_l2(inner, COMPRESS_HOST, compress_entry(host, 9));
+}
+
+static struct qblk_node *compress_open_on(struct kunit *test, const char *name,
+					  struct qblk_node *file)
+{
+	struct qblk_child_ref child = { .name = "file", .node = file };
+	struct qblk_node_params p = {
+		.driver = "qcow2",
+		.name = name,
+		.children = &child,
+		.nr_children = 1,
+	};
+	struct qblk_err err = {};
+	struct qblk_node *node = memleaf_node_open(test, &p, &err);
+
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(node), "%s", err.msg);
+	return node;
+}
+
+/* The outer image, written to the inner one, but for the compressed cluster */
+static struct image *compress_create_inner(struct image *outer)
+{
+	static const struct image_cfg cfg = {
+		.desc = "inner",
+		.version = 3, .cluster_bits = 12, .refcount_order = 4,
+		.size = 256 << 10,
+	};
+	struct image *inner;
+
+	/* The leaf of the outer one has the name. */
+	KUNIT_ASSERT_EQ(outer->test, 0, memleaf_node_close(outer->test,
+							   outer->leaf->node));
+	inner = image_create(outer->test, &cfg, 1 << 20);
+	image_open(inner);
+	KUNIT_ASSERT_EQ(outer->test, 0,
+			qblk_pwrite(&inner->edge, 0, COMPRESS_HOST,
+				    outer->leaf->data, 0));
+	KUNIT_ASSERT_EQ(outer->test, 0,
+			qblk_pwrite(&inner->edge, COMPRESS_HOST + 4096,
+				    64 << 10,
+				    outer->leaf->data + COMPRESS_HOST + 4096,
+				    0));
+	KUNIT_ASSERT_EQ(outer->test, 0, image_close(inner));
+	inner->next = inner->leaf->length / inner->cs;
+	compress_nest(inner, outer);
+	return inner;
+}
+
+/* Wait until so many lookups have found their slice */
+static void compress_wait_hits(struct kunit *test, struct qcow2_cache *c,
+			       s64 hits)
+{
+	int i;
+
+	for (i = 0; i < 1000 && atomic64_read(&c->hits) < hits; i++)
+		msleep(20);
+	KUNIT_EXPECT_LE(test, hits, atomic64_read(&c->hits));
+}
+
+/*
+ * Compressed clusters of an image whose file is an image with compressed
+ * clusters: all reads of the outer one are at the same place before the first
+ * of the inner one gets on.
+ */
+static void compress_nested(struct kunit *test)
+{
+	struct image *outer = compress_create(test, &compress_v2_cfg);
+	struct image *inner = compress_create_inner(outer);
+	struct compress_thread *ct;
+	struct qcow2_state *s;
+	struct qblk_child edge;
+	struct qblk_node *node;
+	s64 hits;
+	int i;
+
+	ct = kunit_kcalloc(test, COMPRESS_THREADS, sizeof(*ct), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ct);
+	node = compress_open_on(test, "kunit-inner", inner->leaf->node);
+	s = node->priv;
+	memleaf_edge_init(&edge, compress_open_on(test, "kunit-outer", node));
+	/* the outer L2 table is in memory, the inner one is not */
+	KUNIT_ASSERT_EQ(test, 0, qblk_pread(&edge, 8192, 512, ct[0].data));
+	qcow2_cache_drop(&s->l2_cache, 0, 1 << 20);
+
+	hits = atomic64_read(&s->l2_cache.hits);
+	memleaf_hold(inner->leaf, BIT(MEMLEAF_READ));
+	for (i = 0; i < COMPRESS_THREADS; i++) {
+		ct[i].t.fn = compress_thread_fn;
+		ct[i].edge = &edge;
+		memleaf_thread_start(test, &ct[i].t);
+	}
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(inner->leaf, 1));
+	/* one reads it, the others wait for that */
+	compress_wait_hits(test, &s->l2_cache, hits + COMPRESS_THREADS - 1);
+	memleaf_release(inner->leaf);
+	for (i = 0; i < COMPRESS_THREADS; i++) {
+		wait_for_completion(&ct[i].t.done);
+		KUNIT_EXPECT_EQ(test, 0, ct[i].t.ret);
+		KUNIT_EXPECT_MEMEQ(test, outer->model, ct[i].data, 512);
+	}
+}
+
 /* Data that is no compressed data, or too little of it */
 static void compress_broken(struct kunit *test)
 {
@@ -337,6 +475,7 @@ static struct kunit_case compress_kunit_cases[] = {
 	KUNIT_CASE(compress_read_zstd),
 	KUNIT_CASE(compress_longest),
 	KUNIT_CASE(compress_at_the_end),
+	KUNIT_CASE(compress_nested),
 	KUNIT_CASE(compress_broken),
 	KUNIT_CASE(compress_outside),
 	{}

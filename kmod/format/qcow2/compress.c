@@ -2,12 +2,22 @@
 /*
  * Compressed clusters: reading them.
  *
+ * The compressed bytes are read into a buffer of the image, and only then a
+ * workspace is taken to decompress them.
+ *
+ * Buffers: each image has a pool of its own that holds at least one.  The read
+ * may go to another image, of whose pool the same holds; images do not contain
+ * themselves, so there is an end to it, and a buffer comes back.
+ *
  * Workspaces are kept in a pool shared by all images.  It holds at least one
  * that is large enough for every open image, so that a read makes progress when
- * no memory is to be had; up to one per CPU are made on demand.
+ * no memory is to be had; up to one per CPU are made on demand.  No I/O is done
+ * and nothing is waited for with a workspace: it might be a read below that
+ * needs one.
  */
 #include <linux/cpumask.h>
 #include <linux/kernel.h>
+#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -20,10 +30,9 @@
 /**
  * struct qcow2_zws - what one decompression needs
  * @entry: in the pool
- * @size: largest cluster @in and @out can hold
+ * @size: largest cluster @out can hold
  * @zlib: inflate workspace
  * @zstd: decompression context's memory
- * @in: compressed bytes; the format can name up to two clusters of them
  * @out: the cluster
  */
 struct qcow2_zws {
@@ -31,7 +40,6 @@ struct qcow2_zws {
 	u32 size;
 	void *zlib;
 	void *zstd;
-	u8 *in;
 	u8 *out;
 };
 
@@ -53,7 +61,6 @@ static void qcow2_zws_free(struct qcow2_zws *w)
 		return;
 	kvfree(w->zlib);
 	kvfree(w->zstd);
-	kvfree(w->in);
 	kvfree(w->out);
 	kfree(w);
 }
@@ -67,9 +74,8 @@ static struct qcow2_zws *qcow2_zws_alloc(u32 size, gfp_t gfp)
 	w->size = size;
 	w->zlib = kvmalloc(zlib_inflate_workspacesize(), gfp);
 	w->zstd = kvmalloc(zstd_dctx_workspace_bound(), gfp);
-	w->in = kvmalloc(2 * size, gfp);
 	w->out = kvmalloc(size, gfp);
-	if (w->zlib && w->zstd && w->in && w->out)
+	if (w->zlib && w->zstd && w->out)
 		return w;
 	qcow2_zws_free(w);
 	return NULL;
@@ -168,10 +174,7 @@ static struct qcow2_zws *qcow2_zpool_grow(u32 size)
 	return w;
 }
 
-/*
- * Waiting is safe: whoever has a workspace gives it back after I/O and
- * computing alone.
- */
+/* Waiting is safe: whoever has a workspace gives it back after computing. */
 static struct qcow2_zws *qcow2_zpool_get(u32 size)
 {
 	struct qcow2_zws *w = qcow2_zpool_try_get(size);
@@ -188,11 +191,12 @@ static struct qcow2_zws *qcow2_zpool_get(u32 size)
  * The input goes on to the end of its sector, so what counts is that the
  * output is complete.
  */
-static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, size_t src_len)
+static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, const u8 *src,
+			 size_t src_len)
 {
 	struct z_stream_s strm = {
 		.workspace = w->zlib,
-		.next_in = w->in,
+		.next_in = src,
 		.avail_in = src_len,
 		.next_out = w->out,
 		.avail_out = dst_len,
@@ -209,7 +213,8 @@ static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, size_t src_len)
 }
 
 /* One or more frames until the cluster is full, then garbage */
-static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, size_t src_len)
+static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, const u8 *src,
+			size_t src_len)
 {
 	zstd_dctx *ctx = zstd_init_dctx(w->zstd, zstd_dctx_workspace_bound());
 	size_t in = 0, out = 0;
@@ -219,12 +224,12 @@ static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, size_t src_len)
 	while (out < dst_len) {
 		size_t frame, n;
 
-		frame = zstd_find_frame_compressed_size(w->in + in,
+		frame = zstd_find_frame_compressed_size(src + in,
 							src_len - in);
 		if (zstd_is_error(frame))
 			return -EIO;
 		n = zstd_decompress_dctx(ctx, w->out + out, dst_len - out,
-					 w->in + in, frame);
+					 src + in, frame);
 		if (zstd_is_error(n) || !n)
 			return -EIO;
 		in += frame;
@@ -233,26 +238,75 @@ static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, size_t src_len)
 	return 0;
 }
 
+static void *qcow2_inbuf_alloc(gfp_t gfp, void *data)
+{
+	const struct qcow2_state *s = data;
+
+	return kvmalloc(2UL * s->cluster_size, gfp);
+}
+
+static void qcow2_inbuf_free(void *buf, void *data)
+{
+	kvfree(buf);
+}
+
+/**
+ * qcow2_inbuf_init - have a buffer for compressed bytes
+ * @s: image, its cluster size known
+ *
+ * The format can name up to two clusters of them.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qcow2_inbuf_init(struct qcow2_state *s)
+{
+	s->inbuf = mempool_create(1, qcow2_inbuf_alloc, qcow2_inbuf_free, s);
+	return s->inbuf ? 0 : -ENOMEM;
+}
+
+/**
+ * qcow2_inbuf_exit - undo qcow2_inbuf_init(), if it was done
+ * @s: image nobody reads from
+ */
+void qcow2_inbuf_exit(struct qcow2_state *s)
+{
+	mempool_destroy(s->inbuf);
+	s->inbuf = NULL;
+}
+
+/* @src to @iter: a part of the cluster, from @skip on */
+static int qcow2_decompress(struct qcow2_state *s, const u8 *src, u32 len,
+			    u32 skip, u64 bytes, struct iov_iter *iter)
+{
+	struct qcow2_zws *w = qcow2_zpool_get(s->cluster_size);
+	int ret;
+
+	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
+		ret = qcow2_unzstd(w, s->cluster_size, src, len);
+	else
+		ret = qcow2_inflate(w, s->cluster_size, src, len);
+	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
+		ret = -EIO;
+	qcow2_zpool_put(w);
+	return ret;
+}
+
 static int qcow2_read_compressed(struct qcow2_state *s, u64 entry, u64 offset,
 				 u64 bytes, struct iov_iter *iter)
 {
-	u32 skip = qcow2_offset_in_cluster(s, offset);
-	struct qcow2_zws *w;
+	u8 *src = mempool_alloc(s->inbuf, GFP_NOIO);
 	u64 host;
 	u32 len;
 	int ret;
 
 	qcow2_compressed_extent(entry, s->cluster_bits, &host, &len);
-	w = qcow2_zpool_get(s->cluster_size);
 	/* A file may end inside the last sector: the rest reads as zeroes. */
-	ret = qblk_pread(s->file, host, len, w->in);
-	if (!ret && s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
-		ret = qcow2_unzstd(w, s->cluster_size, len);
-	else if (!ret)
-		ret = qcow2_inflate(w, s->cluster_size, len);
-	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
-		ret = -EIO;
-	qcow2_zpool_put(w);
+	ret = qblk_pread(s->file, host, len, src);
+	if (!ret)
+		ret = qcow2_decompress(s, src, len,
+				       qcow2_offset_in_cluster(s, offset),
+				       bytes, iter);
+	mempool_free(src, s->inbuf);
 	return ret;
 }
 

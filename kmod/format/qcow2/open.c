@@ -189,18 +189,20 @@ static u64 *qcow2_read_table(struct qcow2_state *s, u64 offset, u32 entries,
 
 static int qcow2_read_tables(struct qcow2_state *s, struct qblk_err *err)
 {
-	s->l1 = qcow2_read_table(s, s->hdr.l1_table_offset, s->hdr.l1_size,
+	u64 *table;
+
+	table = qcow2_read_table(s, s->hdr.l1_table_offset, s->hdr.l1_size,
 				 "L1 table", err);
-	if (IS_ERR(s->l1))
-		return PTR_ERR(s->l1);
+	if (IS_ERR(table))
+		return PTR_ERR(table);
+	s->l1 = table;
 	if (s->node->read_only)
 		return 0;
-	s->reftable = qcow2_read_table(s, s->reftable_offset, s->reftable_size,
-				       "refcount table", err);
-	if (IS_ERR(s->reftable)) {
-		kvfree(s->l1);
-		return PTR_ERR(s->reftable);
-	}
+	table = qcow2_read_table(s, s->reftable_offset, s->reftable_size,
+				 "refcount table", err);
+	if (IS_ERR(table))
+		return PTR_ERR(table);
+	s->reftable = table;
 	return 0;
 }
 
@@ -248,6 +250,27 @@ static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
 	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
 }
 
+/* What does not come from the image, once the header is known */
+static int qcow2_init_resources(struct qcow2_state *s,
+				const struct qcow2_opts *opts)
+{
+	qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
+			 opts->l2_cache_size);
+	qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
+			 opts->refcount_cache_size);
+	return qcow2_zpool_reserve(s->cluster_size) ?: qcow2_inbuf_init(s);
+}
+
+/* Everything but what is on disk; also when only some of it was set up */
+static void qcow2_free_state(struct qcow2_state *s)
+{
+	qcow2_cache_exit(&s->l2_cache);
+	qcow2_cache_exit(&s->ref_cache);
+	qcow2_inbuf_exit(s);
+	kvfree(s->l1);
+	kvfree(s->reftable);
+}
+
 static int qcow2_open(struct qblk_node *node, const void *optp,
 		      struct qblk_err *err)
 {
@@ -260,20 +283,13 @@ static int qcow2_open(struct qblk_node *node, const void *optp,
 	if (ret)
 		return ret;
 	qcow2_set_geometry(s);
-	ret = qcow2_zpool_reserve(s->cluster_size);
+	ret = qcow2_init_resources(s, opts);
 	if (!ret)
 		ret = qcow2_read_tables(s, err);
+	if (!ret)
+		ret = qcow2_autoclear(s, err);
 	if (ret)
-		return ret;
-	qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
-			 opts->l2_cache_size);
-	qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
-			 opts->refcount_cache_size);
-	ret = qcow2_autoclear(s, err);
-	if (ret) {
-		kvfree(s->l1);
-		kvfree(s->reftable);
-	}
+		qcow2_free_state(s);
 	return ret;
 }
 
@@ -286,10 +302,7 @@ static void qcow2_close(struct qblk_node *node)
 	/* After a failed inactivate: what is left leaks on disk. */
 	qcow2_free_records(&s->frees_new);
 	qcow2_free_records(&s->frees_stable);
-	qcow2_cache_exit(&s->l2_cache);
-	qcow2_cache_exit(&s->ref_cache);
-	kvfree(s->l1);
-	kvfree(s->reftable);
+	qcow2_free_state(s);
 }
 
 static int qcow2_probe(const u8 *buf, size_t len, struct qblk_probe *p,

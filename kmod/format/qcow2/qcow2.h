@@ -19,6 +19,7 @@
 #define _QBLK_QCOW2_H
 
 #include <linux/list.h>
+#include <linux/mempool.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -205,6 +206,7 @@ struct qcow2_alloc {
  * @frees_stable: clusters no stable metadata refers to any more
  * @free_work: lets go of @frees_stable
  * @wb_work: write-back some time after clusters were freed
+ * @inbuf: buffers for compressed bytes
  */
 struct qcow2_state {
 	struct qblk_node *node;
@@ -236,6 +238,7 @@ struct qcow2_state {
 	struct list_head frees_stable;
 	struct work_struct free_work;
 	struct delayed_work wb_work;
+	mempool_t *inbuf;
 };
 
 /**
@@ -356,6 +359,8 @@ int qcow2_balance(struct qcow2_state *s);
 /* compress.c */
 int qcow2_preadv(struct qblk_node *node, u64 offset, u64 bytes,
 		 struct iov_iter *iter, unsigned int flags);
+int qcow2_inbuf_init(struct qcow2_state *s);
+void qcow2_inbuf_exit(struct qcow2_state *s);
 int qcow2_zpool_reserve(u32 cluster_size);
 void qcow2_zpool_exit(void);
 
