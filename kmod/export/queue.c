@@ -34,9 +34,11 @@
 #include <linux/math.h>
 #include <linux/minmax.h>
 #include <linux/sched.h>
-#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
+#include <linux/workqueue.h>
 
 #include <qblk/driver.h>
 #include <qblk/req.h>
@@ -279,35 +281,28 @@ static bool qblk_leaf_is_in_fs(const struct qblk_node *leaf)
  * context of whoever submitted the bio.  That must not be a task inside a
  * transaction of the file system above, since journal handles hang off the
  * task, nor one in memory reclaim, nor one which is on its way through another
- * such disk already, since stacks are finite; and not one that must not block,
- * since no file system promises that for memory.  The worker enters it then.
+ * such disk already; not one that must not block, since no file system promises
+ * that for memory; and not one with a limit on the size of its files, which
+ * would be held against the image.  The worker enters it then.
  */
 static bool qblk_may_enter_fs(struct request *rq)
 {
 	const unsigned int in_io_path = PF_MEMALLOC | PF_MEMALLOC_NOIO |
 					PF_MEMALLOC_NOFS | PF_LOCAL_THROTTLE;
 
+	if (op_is_write(req_op(rq)) && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
+		return false;
 	return !current->journal_info && !(current->flags & in_io_path) &&
 	       !(rq->cmd_flags & REQ_NOWAIT);
 }
 
-/*
- * While a task is in submit_bio(), the bios it submits wait on its bio_list
- * until it returns.  A file system that reads its metadata meanwhile would wait
- * for a bio on that list, so it is taken away: the depth of the recursion is
- * bounded by qblk_may_enter_fs().
- */
 static int qblk_leaf_submit_fs(struct qblk_node *leaf, struct qblk_io *io)
 {
-	struct bio_list *bio_list = current->bio_list;
-	unsigned int flags = current->flags;
+	unsigned int flags = qblk_io_enter();
 	int ret;
 
-	current->bio_list = NULL;
-	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
 	ret = leaf->drv->submit(leaf, io);
-	current_restore_flags(flags, PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO);
-	current->bio_list = bio_list;
+	qblk_io_leave(flags);
 	return ret;
 }
 
@@ -497,13 +492,20 @@ static int qblk_submit_bio(struct qblk_rq *qrq)
  * own, which also lets them merge what comes from the bios of one request.
  * Preempted between the two, the task has no plug, so it must not look as if
  * its plug had a time to forget.  Finishing the inner one leaves it that way.
+ *
+ * While a task is in submit_bio(), the bios it submits wait on its bio_list
+ * until it returns.  That list is taken away, too: bios on it would end up in
+ * the outer plug, and a file system that reads its metadata meanwhile would
+ * wait for one of them.  What bounds the recursion is qblk_stack_is_low().
  */
 static int qblk_rq_submit(struct qblk_rq *qrq)
 {
+	struct bio_list *bio_list = current->bio_list;
 	struct blk_plug *outer = current->plug;
 	struct blk_plug plug;
 	int ret = 0;
 
+	current->bio_list = NULL;
 	qblk_plug_forget_time(outer);
 	current->plug = NULL;
 	blk_start_plug(&plug);
@@ -511,7 +513,19 @@ static int qblk_rq_submit(struct qblk_rq *qrq)
 		ret = qblk_submit_bio(qrq);
 	blk_finish_plug(&plug);
 	current->plug = outer;
+	current->bio_list = bio_list;
 	return ret;
+}
+
+/*
+ * Disks that stand on each other, whatever lies between them, take the requests
+ * of one task down one stack; a worker begins with a fresh one.
+ */
+static bool qblk_stack_is_low(void)
+{
+	unsigned long here = (unsigned long)__builtin_frame_address(0);
+
+	return here - (unsigned long)task_stack_page(current) < THREAD_SIZE / 2;
 }
 
 /*
@@ -624,24 +638,19 @@ static int qblk_work_op(struct qblk_rq *qrq)
 	}
 }
 
-/*
- * Tier 2.  PF_LOCAL_THROTTLE as in the loop driver: a worker that writes to a
- * file is cleaning pages of the disk, and must not be throttled for the dirty
- * pages that wait for it.
- */
+/* Tier 2 */
 static void qblk_rq_work(struct work_struct *work)
 {
 	struct qblk_rq *qrq = container_of(work, struct qblk_rq, work);
-	unsigned int flags = current->flags;
+	unsigned int flags = qblk_io_enter();
 	int ret;
 
-	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
 	qrq->in_worker = true;
 	qrq->may_enter_fs = true;
 	ret = qblk_work_op(qrq);
 	if (ret)
 		qblk_rq_fail(qrq, errno_to_blk_status(ret));
-	current_restore_flags(flags, PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO);
+	qblk_io_leave(flags);
 	qblk_rq_put(qrq, true);
 }
 
@@ -658,15 +667,31 @@ static void qblk_rq_start(struct qblk_rq *qrq)
 	init_llist_head(&qrq->redo);
 }
 
-static void qblk_queue_rw(struct qblk_rq *qrq)
+/*
+ * kblockd runs the queues of the disks below, too.  It must not wait for them:
+ * without memory for another worker nobody would run them.
+ */
+static bool qblk_in_kblockd(struct blk_mq_hw_ctx *hctx)
+{
+	return current_work() == &hctx->run_work.work;
+}
+
+static bool qblk_may_submit(struct qblk_rq *qrq, struct blk_mq_hw_ctx *hctx)
+{
+	if (qblk_stack_is_low())
+		return false;
+	return !qblk_rq_export(qrq)->may_sleep ||
+	       !(qblk_plug_is_mixed(current->plug) || qblk_in_kblockd(hctx));
+}
+
+static void qblk_queue_rw(struct qblk_rq *qrq, struct blk_mq_hw_ctx *hctx)
 {
 	struct request *rq = qblk_rq_request(qrq);
 	int ret = -EAGAIN;
 
 	qblk_cursor_start(&qrq->rest, rq);
 	qrq->may_enter_fs = qblk_may_enter_fs(rq);
-	if (!qblk_rq_export(qrq)->may_sleep ||
-	    !qblk_plug_is_mixed(current->plug))
+	if (qblk_may_submit(qrq, hctx))
 		ret = qblk_rq_submit(qrq);
 	if (ret == -EAGAIN) {
 		/* our reference is the worker's now */
@@ -700,7 +725,7 @@ static blk_status_t qblk_queue_rq(struct blk_mq_hw_ctx *hctx,
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
 		qblk_rq_start(qrq);
-		qblk_queue_rw(qrq);
+		qblk_queue_rw(qrq, hctx);
 		return BLK_STS_OK;
 	case REQ_OP_FLUSH:
 	case REQ_OP_DISCARD:
