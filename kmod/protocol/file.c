@@ -14,6 +14,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/log2.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/stat.h>
 #include <linux/uio.h>
@@ -35,8 +36,7 @@ struct file_opts {
  * @aio: the file system can refuse instead of waiting
  * @no_punch: holes cannot be punched, as was found out
  * @no_zero_range: ranges cannot be zeroed, as was found out
- * @flush_failed: sticky: pages whose write failed are clean now, and their
- *	data lost, so no later flush of a buffered file may succeed
+ * @wb_err: what failed writes of pages looked like when the file was opened
  * @align: of offsets and lengths of direct I/O
  * @mem_align: of memory for direct I/O
  */
@@ -45,7 +45,7 @@ struct file_node {
 	bool aio;
 	bool no_punch;
 	bool no_zero_range;
-	bool flush_failed;
+	errseq_t wb_err;
 	u32 align;
 	u32 mem_align;
 };
@@ -161,6 +161,7 @@ static int file_open(struct qblk_node *node, const void *opts,
 	const char *why;
 	int ret;
 
+	f->wb_err = filemap_sample_wb_err(node->fd_file->f_mapping);
 	ret = file_check(node, err);
 	if (ret || o->direct == DIRECT_OFF)
 		return ret;
@@ -409,17 +410,22 @@ static int file_pdiscard(struct qblk_node *node, u64 offset, u64 bytes)
 	return file_punch(node, offset, bytes);
 }
 
+/*
+ * Pages whose write failed are clean afterwards, and their data is lost, so no
+ * later flush of a buffered file may succeed.  vfs_fsync() tells one caller of
+ * it, be that another flush, a write with FUA or whoever handed the file over;
+ * the mark taken when the file was opened tells every one.
+ */
 static int file_flush_to_disk(struct qblk_node *node)
 {
 	struct file_node *f = node->priv;
 	int ret;
 
-	if (READ_ONCE(f->flush_failed))
-		return -EIO;
 	/* changes of the size included, timestamps not */
 	ret = vfs_fsync(node->fd_file, 1);
-	if (ret && !f->direct)
-		WRITE_ONCE(f->flush_failed, true);
+	if (!ret && !f->direct)
+		ret = filemap_check_wb_err(node->fd_file->f_mapping,
+					   f->wb_err);
 	return ret;
 }
 
