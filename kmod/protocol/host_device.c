@@ -203,23 +203,62 @@ static int hd_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 	return hd_rw(node, opf, offset, bytes, iter);
 }
 
+/*
+ * A request without data, in pieces of at most @max bytes.  The bio is on the
+ * stack: blkdev_issue_zeroout() and its like take theirs from a pool that file
+ * systems use as well, and those bios may be waiting for this one.
+ */
+static int hd_no_data(struct qblk_node *node, blk_opf_t opf, u64 offset,
+		      u64 bytes, u64 max)
+{
+	struct bio bio;
+	u64 n;
+	int ret;
+
+	for (; bytes; offset += n, bytes -= n) {
+		n = min(bytes, max);
+		bio_init(&bio, hd_bdev(node), NULL, 0, opf);
+		bio.bi_iter.bi_sector = offset >> SECTOR_SHIFT;
+		bio.bi_iter.bi_size = n;
+		ret = submit_bio_wait(&bio);
+		bio_uninit(&bio);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* What one bio can say, in whole blocks of the device; 0 for nothing */
+static u64 hd_max_no_data(struct qblk_node *node, unsigned int sectors)
+{
+	u64 max = min_t(u64, (u64)sectors << SECTOR_SHIFT, UINT_MAX);
+
+	return round_down(max, (u64)bdev_logical_block_size(hd_bdev(node)));
+}
+
 static int hd_pwrite_zeroes(struct qblk_node *node, u64 offset, u64 bytes,
 			    unsigned int flags)
 {
-	unsigned int zero = 0;
+	unsigned int sectors = bdev_write_zeroes_sectors(hd_bdev(node));
+	u64 max = hd_max_no_data(node, sectors);
+	blk_opf_t opf = REQ_OP_WRITE_ZEROES;
 
+	if (!max)
+		return -EOPNOTSUPP;
 	if (!(flags & QBLK_REQ_MAY_UNMAP))
-		zero |= BLKDEV_ZERO_NOUNMAP;
-	if (flags & QBLK_REQ_NO_FALLBACK)
-		zero |= BLKDEV_ZERO_NOFALLBACK;
-	return blkdev_issue_zeroout(hd_bdev(node), offset >> SECTOR_SHIFT,
-				    bytes >> SECTOR_SHIFT, GFP_NOIO, zero);
+		opf |= REQ_NOUNMAP;
+	return hd_no_data(node, opf, offset, bytes, max);
 }
 
 static int hd_pdiscard(struct qblk_node *node, u64 offset, u64 bytes)
 {
-	return blkdev_issue_discard(hd_bdev(node), offset >> SECTOR_SHIFT,
-				    bytes >> SECTOR_SHIFT, GFP_NOIO);
+	unsigned int sectors = bdev_max_discard_sectors(hd_bdev(node));
+	u64 max = hd_max_no_data(node, sectors);
+
+	if (!max)
+		return -EOPNOTSUPP;
+	return hd_no_data(node, REQ_OP_DISCARD, offset, bytes, max);
 }
 
 static int hd_flush_to_disk(struct qblk_node *node)
