@@ -56,6 +56,7 @@ static void fold_data(struct qblk_limits *lim, const struct qblk_limits *c)
 	lim->can_discard &= c->can_discard;
 	lim->can_write_zeroes &= c->can_write_zeroes;
 	lim->fua &= c->fua;
+	lim->stable_writes |= c->stable_writes;
 }
 
 static void fold_children(const struct qblk_node *node,

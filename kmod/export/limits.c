@@ -101,25 +101,10 @@ static void qblk_limits_discard(const struct qblk_limits *l, u32 lbs,
 }
 
 /*
- * A leaf may want pages not to change while it writes them (it checksums
- * them): its requests carry the pages of ours.
- */
-static bool qblk_wants_stable_pages(const struct qblk_export *exp)
-{
-	unsigned int i;
-
-	for (i = 0; i < exp->nr_slaves; i++)
-		if (bdev_stable_writes(exp->slaves[i]))
-			return true;
-	return false;
-}
-
-/*
  * A volatile cache always: metadata waits in memory for a flush even where
  * the leaves have none.
  */
-static blk_features_t qblk_features(const struct qblk_limits *l,
-				    const struct qblk_export *exp)
+static blk_features_t qblk_features(const struct qblk_limits *l)
 {
 	blk_features_t features = BLK_FEAT_WRITE_CACHE;
 
@@ -127,7 +112,8 @@ static blk_features_t qblk_features(const struct qblk_limits *l,
 		features |= BLK_FEAT_FUA;
 	if (l->rotational)
 		features |= BLK_FEAT_ROTATIONAL;
-	if (qblk_wants_stable_pages(exp))
+	/* they checksum pages, and those are ours */
+	if (l->stable_writes)
 		features |= BLK_FEAT_STABLE_WRITES;
 	return features;
 }
@@ -156,6 +142,6 @@ int qblk_export_limits(const struct qblk_export_params *p,
 	qblk_limits_size(l, lbs, lim);
 	if (!exp->read_only)
 		qblk_limits_discard(l, lbs, lim);
-	lim->features = qblk_features(l, exp);
+	lim->features = qblk_features(l);
 	return 0;
 }

@@ -453,6 +453,9 @@ static void file_refresh_limits(struct qblk_node *node,
 	lim->rotational = bdev && !bdev_nonrot(bdev);
 	lim->submit_sleeps = true;
 	lim->can_grow = true;
+	/* direct I/O sends the pages of whoever is above */
+	lim->stable_writes = f->direct &&
+			     mapping_stable_writes(node->fd_file->f_mapping);
 }
 
 static void file_get_specific_info(struct qblk_node *node,

@@ -282,6 +282,7 @@ static void hd_refresh_limits(struct qblk_node *node, struct qblk_limits *lim)
 	lim->can_write_zeroes = bdev_write_zeroes_sectors(bdev);
 	lim->fua = bdev_fua(bdev);
 	lim->rotational = !bdev_nonrot(bdev);
+	lim->stable_writes = bdev_stable_writes(bdev);
 }
 
 static void hd_get_specific_info(struct qblk_node *node,

@@ -61,6 +61,7 @@ extern struct mutex qblk_control_mutex;
  * @can_write_zeroes: ->pwrite_zeroes() is better than writing zeroes
  * @fua: ->submit() and ->pwritev() honour FUA
  * @rotational: as the queue flag
+ * @stable_writes: memory must not change while it is written
  * @submit_sleeps: ->submit() may sleep for memory
  * @can_grow: a write past the end makes the node longer
  *
@@ -81,6 +82,7 @@ struct qblk_limits {
 	bool can_write_zeroes;
 	bool fua;
 	bool rotational;
+	bool stable_writes;
 	bool submit_sleeps;
 	bool can_grow;
 };
