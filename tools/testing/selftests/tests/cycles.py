@@ -84,8 +84,11 @@ def test_cycles():
     lib.note(f"{count} cycles: unreclaimable slab {kib:+d} KiB, "
              f"vmalloc {meminfo('VmallocUsed') - vmalloc:+d} KiB, "
              f"percpu {meminfo('Percpu') - percpu:+d} KiB, {grown}")
-    check(not grown, f"objects that stay: {grown}")
-    check(kib < 8192, f"unreclaimable slab grew by {kib} KiB")
+    # A kernel that looks for leaks itself keeps freed objects, and a record of
+    # each; what it finds makes the machine fail.
+    if not os.path.exists("/sys/kernel/debug/kmemleak"):
+        check(not grown, f"objects that stay: {grown}")
+        check(kib < 8192, f"unreclaimable slab grew by {kib} KiB")
     check(meminfo("VmallocUsed") - vmalloc < 2048, "vmalloc grew")
     check(meminfo("Percpu") - percpu < 1024, "percpu memory grew")
     lib.img_check(image)
