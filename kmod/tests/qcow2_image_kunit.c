@@ -642,7 +642,7 @@ static const struct image_cfg image_order_cfg = {
  * @t: the thread
  * @img: the image
  * @offset: where
- * @bytes: how much
+ * @bytes: how much; 0 for a flush
  * @seed: pattern to write, 0 for a discard
  */
 struct image_op {
@@ -659,6 +659,8 @@ static int image_op_fn(struct memleaf_thread *t)
 	u8 *buf;
 	int ret;
 
+	if (!op->bytes)
+		return qblk_flush(&op->img->edge);
 	if (!op->seed)
 		return qblk_pdiscard(&op->img->edge, op->offset, op->bytes);
 	buf = kvmalloc(op->bytes, GFP_KERNEL);
@@ -838,6 +840,61 @@ static void image_freed_not_stable(struct kunit *test)
 	image_expect_clean(img);
 }
 
+/*
+ * No space but what is being freed, which write-back has in its hands: a write
+ * waits for it.
+ */
+static void image_full_in_transit(struct kunit *test)
+{
+	struct image *img = image_create(test, &image_full_cfgs[1], 0);
+	struct image_op flush = {};
+	struct image_op write = { .bytes = img->cs, .seed = 3 };
+	u64 pos;
+
+	image_open(img);
+	image_write_until_full(img, &pos, 1);
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, img->cs));
+	memleaf_hold(img->leaf, BIT(MEMLEAF_FLUSH));
+	image_op_start(img, &flush);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 1));
+	write.offset = pos;
+	image_op_start(img, &write);
+	image_op_expect_waiting(&write);
+	memleaf_release(img->leaf);
+	image_op_expect_done(&flush);
+	image_op_expect_done(&write);
+	image_fill(img->model + pos, pos, img->cs, 3);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Clusters that lie far apart: a discard does not collect all of them. */
+static void image_discard_bounded(struct kunit *test)
+{
+	const struct image_cfg *cfg = &image_cfgs[0];
+	struct image *img = image_create(test, cfg, image_capacity(cfg));
+	struct qcow2_state *s;
+	u64 pos;
+	int odd;
+
+	image_open(img);
+	s = img->node->priv;
+	for (odd = 0; odd <= 1; odd++)
+		for (pos = odd * img->cs; pos < cfg->size; pos += 2 * img->cs)
+			KUNIT_ASSERT_EQ(test, 0, image_write(img, pos, img->cs,
+							     1));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	s->max_frees = 8;
+	KUNIT_ASSERT_EQ(test, 0, image_discard(img, 0, cfg->size));
+	/* those of one slice, and what the others may leave */
+	KUNIT_EXPECT_LE(test, s->nr_frees, 8 + img->cs / 8);
+	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
 static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE_PARAM(image_untouched, image_cfg_gen_params),
 	KUNIT_CASE_PARAM(image_sequential, image_cfg_gen_params),
@@ -845,6 +902,8 @@ static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE(image_reftable_growth),
 	KUNIT_CASE_PARAM(image_snapshot, image_snapshot_gen_params),
 	KUNIT_CASE_PARAM(image_full, image_full_gen_params),
+	KUNIT_CASE(image_full_in_transit),
+	KUNIT_CASE(image_discard_bounded),
 	KUNIT_CASE(image_alloc_write_waits),
 	KUNIT_CASE(image_alloc_discard_waits),
 	KUNIT_CASE(image_alloc_read),

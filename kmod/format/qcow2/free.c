@@ -106,9 +106,13 @@ void qcow2_free_records(struct list_head *list)
  */
 void qcow2_free_commit(struct qcow2_state *s, struct list_head *list)
 {
+	struct qcow2_free *f;
+
 	lockdep_assert_held(&s->lock);
 	if (list_empty(list))
 		return;
+	list_for_each_entry(f, list, entry)
+		WRITE_ONCE(s->nr_frees, s->nr_frees + 1);
 	list_splice_tail_init(list, &s->frees_new);
 	queue_delayed_work(qcow2_wq, &s->wb_work, QCOW2_FREE_DELAY);
 }
@@ -177,6 +181,19 @@ static void qcow2_free_one_run(struct qcow2_state *s, struct qcow2_free *f)
 	f->nr -= n;
 }
 
+static void qcow2_free_record(struct qcow2_state *s, struct qcow2_free *f)
+{
+	while (f->nr)
+		qcow2_free_one_run(s, f);
+	list_del(&f->entry);
+	kfree(f);
+
+	mutex_lock(&s->lock);
+	WRITE_ONCE(s->nr_frees, s->nr_frees - 1);
+	WRITE_ONCE(s->frees_done, s->frees_done + 1);
+	mutex_unlock(&s->lock);
+}
+
 /**
  * qcow2_free_work_fn - take frees_stable to its end
  * @work: &qcow2_state.free_work
@@ -189,7 +206,7 @@ void qcow2_free_work_fn(struct work_struct *work)
 	struct qcow2_state *s = container_of(work, struct qcow2_state,
 					     free_work);
 	unsigned int flags = qblk_io_enter();
-	struct qcow2_free *f;
+	struct qcow2_free *f, *next;
 	LIST_HEAD(list);
 
 	mutex_lock(&s->lock);
@@ -197,10 +214,8 @@ void qcow2_free_work_fn(struct work_struct *work)
 	mutex_unlock(&s->lock);
 	if (!list_empty(&list))
 		qblk_node_io_sync(s->node);
-	list_for_each_entry(f, &list, entry)
-		while (f->nr)
-			qcow2_free_one_run(s, f);
-	qcow2_free_records(&list);
+	list_for_each_entry_safe(f, next, &list, entry)
+		qcow2_free_record(s, f);
 	qblk_io_leave(flags);
 }
 
@@ -208,32 +223,57 @@ void qcow2_free_work_fn(struct work_struct *work)
  * qcow2_free_pending - are there clusters on their way out?
  * @s: image
  *
- * Context: process, lock not held.
+ * Wherever they are: also those that write-back or the worker has taken out of
+ * the lists.
  */
 bool qcow2_free_pending(struct qcow2_state *s)
 {
-	bool pending;
+	return READ_ONCE(s->nr_frees);
+}
 
-	mutex_lock(&s->lock);
-	pending = !list_empty(&s->frees_new) || !list_empty(&s->frees_stable);
-	mutex_unlock(&s->lock);
-	return pending || work_busy(&s->free_work);
+static int qcow2_free_hurry(struct qcow2_state *s)
+{
+	int ret = qcow2_writeback(s);
+
+	/* Who wrote back before has queued the work by now: wb_mutex. */
+	if (!ret)
+		flush_work(&s->free_work);
+	return ret;
 }
 
 /**
  * qcow2_free_reclaim - the child is full: hurry what is on its way out
  * @s: image
+ * @done: &qcow2_state.frees_done before the child was found to be full
  *
  * Context: process, no lock held, not inside qblk_node_io_begin().
  *
  * Return: true if it is worth trying again.
  */
-bool qcow2_free_reclaim(struct qcow2_state *s)
+bool qcow2_free_reclaim(struct qcow2_state *s, unsigned long done)
 {
-	if (!qcow2_free_pending(s))
-		return false;
-	if (qcow2_writeback(s))
-		return false;
-	flush_work(&s->free_work);
-	return true;
+	bool changed;
+
+	mutex_lock(&s->lock);
+	changed = s->frees_done != done;
+	mutex_unlock(&s->lock);
+	if (changed)
+		return true;
+	return qcow2_free_pending(s) && !qcow2_free_hurry(s);
+}
+
+/**
+ * qcow2_free_throttle - keep the number of records within bounds
+ * @s: image
+ *
+ * For whoever is about to free many clusters.  Context: as
+ * qcow2_free_reclaim().
+ *
+ * Return: 0 or the error of the write-back.
+ */
+int qcow2_free_throttle(struct qcow2_state *s)
+{
+	if (likely(READ_ONCE(s->nr_frees) <= s->max_frees))
+		return 0;
+	return qcow2_free_hurry(s);
 }

@@ -246,6 +246,7 @@ static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
 	init_waitqueue_head(&s->alloc_wait);
 	INIT_LIST_HEAD(&s->frees_new);
 	INIT_LIST_HEAD(&s->frees_stable);
+	s->max_frees = QCOW2_MAX_FREES;
 	INIT_WORK(&s->free_work, qcow2_free_work_fn);
 	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
 }

@@ -30,6 +30,9 @@
 
 #include "format.h"
 
+/* Records of freed clusters, a few MiB of them */
+#define QCOW2_MAX_FREES		65536
+
 /* A slice is the unit metadata is cached in: 4 KiB, or a smaller cluster. */
 #define QCOW2_MAX_SLICE_BITS	12
 
@@ -204,6 +207,10 @@ struct qcow2_alloc {
  * @alloc_wait: woken when one ends
  * @frees_new: clusters dropped by L2 entries that are not stable yet
  * @frees_stable: clusters no stable metadata refers to any more
+ * @nr_frees: records from qcow2_free_commit() until their clusters are free;
+ *	like @frees_done changed under @lock
+ * @max_frees: a discard waits while there are more
+ * @frees_done: records whose clusters became free
  * @free_work: lets go of @frees_stable
  * @wb_work: write-back some time after clusters were freed
  * @inbuf: buffers for compressed bytes
@@ -236,6 +243,9 @@ struct qcow2_state {
 	wait_queue_head_t alloc_wait;
 	struct list_head frees_new;
 	struct list_head frees_stable;
+	unsigned long nr_frees;
+	unsigned long max_frees;
+	unsigned long frees_done;
 	struct work_struct free_work;
 	struct delayed_work wb_work;
 	mempool_t *inbuf;
@@ -332,7 +342,8 @@ void qcow2_free_commit(struct qcow2_state *s, struct list_head *list);
 void qcow2_free_records(struct list_head *list);
 void qcow2_free_deferred(struct qcow2_state *s, u64 offset, u64 nr);
 void qcow2_free_work_fn(struct work_struct *work);
-bool qcow2_free_reclaim(struct qcow2_state *s);
+bool qcow2_free_reclaim(struct qcow2_state *s, unsigned long done);
+int qcow2_free_throttle(struct qcow2_state *s);
 bool qcow2_free_pending(struct qcow2_state *s);
 
 /* write.c */

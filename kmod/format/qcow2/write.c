@@ -553,18 +553,20 @@ int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 	bool tried = false;
 
 	while (bytes) {
+		unsigned long freed = READ_ONCE(s->frees_done);
 		struct iov_iter part = *iter;
 		u64 done;
 		int ret;
 
 		ret = qcow2_write_some(s, offset, bytes, &part, &done);
-		if (ret == -ENOSPC && !tried && qcow2_free_reclaim(s)) {
+		if (ret == -ENOSPC && !tried && qcow2_free_reclaim(s, freed)) {
 			/* Freed clusters may have become usable. */
 			tried = true;
 			continue;
 		}
 		if (ret)
 			return ret;
+		tried = false;
 		iov_iter_advance(iter, done);
 		offset += done;
 		bytes -= done;

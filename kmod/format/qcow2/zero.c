@@ -186,6 +186,8 @@ static int qcow2_zero_clusters(struct qcow2_state *s, u64 offset, u64 nr,
 
 	for (; nr; nr -= done, offset += done << s->cluster_bits) {
 		ret = qcow2_balance(s);
+		if (!ret)
+			ret = qcow2_free_throttle(s);
 		if (ret)
 			return ret;
 		mutex_lock(&s->lock);
