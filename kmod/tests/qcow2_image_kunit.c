@@ -4,6 +4,7 @@
  * closed every cluster has as many references as its refcount says.
  */
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -750,6 +751,46 @@ static void image_alloc_discard_waits(struct kunit *test)
 	image_expect_clean(img);
 }
 
+/* Of two slices in one L2 table */
+static const struct image_cfg image_slices_cfg = {
+	.desc = "two slices",
+	.version = 3, .cluster_bits = 13, .refcount_order = 4,
+	.size = 8 * MB,
+};
+
+/* A discard does not wait for a write it has not come to yet. */
+static void image_alloc_discard_goes_on(struct kunit *test)
+{
+	struct image *img = image_create(test, &image_slices_cfg, 1 * MB);
+	struct image_op write = { .offset = 5 * MB, .bytes = 8192, .seed = 2 };
+	struct image_op discard = { .offset = 0, .bytes = 8 * MB };
+	int i;
+
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 8192, 1));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	memleaf_hold(img->leaf, BIT(MEMLEAF_WRITE));
+	image_op_start(img, &write);
+	KUNIT_EXPECT_TRUE(test, memleaf_wait_held(img->leaf, 1));
+	image_op_start(img, &discard);
+	image_op_expect_waiting(&discard);
+	memset(img->model, 0, 8192);
+	for (i = 0; i < 100; i++) {
+		KUNIT_ASSERT_EQ(test, 0, qblk_pread(&img->edge, 0, 8192,
+						    img->scratch));
+		if (!memchr_inv(img->scratch, 0, 8192))
+			break;
+		msleep(20);
+	}
+	image_expect_data(img, 0, 8192);
+	memleaf_release(img->leaf);
+	image_op_expect_done(&write);
+	image_op_expect_done(&discard);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
 /* Who reads sees the old contents until the new ones are all there. */
 static void image_alloc_read(struct kunit *test)
 {
@@ -906,6 +947,7 @@ static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE(image_discard_bounded),
 	KUNIT_CASE(image_alloc_write_waits),
 	KUNIT_CASE(image_alloc_discard_waits),
+	KUNIT_CASE(image_alloc_discard_goes_on),
 	KUNIT_CASE(image_alloc_read),
 	KUNIT_CASE(image_freed_in_flight),
 	KUNIT_CASE(image_freed_not_stable),

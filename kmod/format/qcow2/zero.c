@@ -10,7 +10,7 @@
 #include "qcow2.h"
 
 /* Clusters changed before lock is given to others */
-#define QCOW2_ZERO_BATCH	512
+#define QCOW2_ZERO_BATCH	512ULL
 
 enum qcow2_zero_mode {
 	QCOW2_MODE_DISCARD,
@@ -129,52 +129,64 @@ static void qcow2_zero_apply(struct qcow2_state *s, struct qcow2_slice *slice,
 	}
 }
 
-/* Context: lock held.  Clusters done in @done. */
-static int qcow2_zero_slice(struct qcow2_state *s, u64 offset, u64 nr,
-			    enum qcow2_zero_mode mode, u64 *done)
+/* Context: lock held.  All of the clusters are within one slice. */
+static int qcow2_zero_slice(struct qcow2_state *s, u64 offset, unsigned int nr,
+			    enum qcow2_zero_mode mode)
 {
 	struct qcow2_slice *slice;
-	unsigned int index, n;
+	unsigned int index;
 	LIST_HEAD(frees);
 	int ret;
 
 	ret = qcow2_l2_get_writable(s, offset, &slice, &index);
 	if (ret)
 		return ret;
-	n = min_t(u64, nr, (1U << qcow2_slice_l2_bits(s)) - index);
-	n = min(n, QCOW2_ZERO_BATCH);
 	/* Nothing can fail between the first change and the last. */
-	ret = qcow2_zero_prepare(s, slice, index, n, offset, mode, &frees);
+	ret = qcow2_zero_prepare(s, slice, index, nr, offset, mode, &frees);
 	if (ret) {
 		qcow2_free_records(&frees);
 	} else {
-		qcow2_zero_apply(s, slice, index, n, mode);
+		qcow2_zero_apply(s, slice, index, nr, mode);
 		qcow2_free_commit(s, &frees);
 	}
 	qcow2_cache_put(slice);
-	*done = n;
 	return ret;
 }
 
-/* Context: lock held, may be dropped. */
+/* How many of the clusters are done in one step; *hole: nothing to do */
+static u64 qcow2_zero_step_size(const struct qcow2_state *s, u64 offset,
+				u64 nr, bool *hole)
+{
+	u64 cluster = offset >> s->cluster_bits;
+	u32 bits = qcow2_slice_l2_bits(s);
+
+	*hole = qcow2_zero_skips_hole(s, offset);
+	if (*hole)
+		bits = s->l2_bits;
+	else
+		nr = min(nr, QCOW2_ZERO_BATCH);
+	return min(nr, (1ULL << bits) - (cluster & ((1ULL << bits) - 1)));
+}
+
+/* Context: lock held, may be dropped.  Clusters done in @done. */
 static int qcow2_zero_step(struct qcow2_state *s, u64 offset, u64 nr,
 			   enum qcow2_zero_mode mode, u64 *done)
 {
-	u64 span = 1ULL << (s->cluster_bits + s->l2_bits);
-	u64 left = (span - (offset & (span - 1))) >> s->cluster_bits;
+	bool hole;
 
-	if (s->corrupt)
-		return -EIO;
-	*done = min(nr, left);
 	/*
 	 * Wait for allocations in flight: they were issued before and must not
 	 * undo this by linking their clusters afterwards.
 	 */
-	while (qcow2_find_alloc(s, offset, *done << s->cluster_bits))
+	for (;;) {
+		*done = qcow2_zero_step_size(s, offset, nr, &hole);
+		if (!qcow2_find_alloc(s, offset, *done << s->cluster_bits))
+			break;
 		qcow2_wait_for_alloc(s);
-	if (qcow2_zero_skips_hole(s, offset))
-		return 0;
-	return qcow2_zero_slice(s, offset, nr, mode, done);
+	}
+	if (s->corrupt)
+		return -EIO;
+	return hole ? 0 : qcow2_zero_slice(s, offset, *done, mode);
 }
 
 /* @offset is at a cluster, @nr whole clusters. */
