@@ -2,6 +2,7 @@
 #include <kunit/test.h>
 #include <linux/delay.h>
 #include <linux/prandom.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "../format/qcow2/qcow2.h"
@@ -63,7 +64,8 @@ static struct cache_ctx *cache_create(struct kunit *test)
 	for (i = 0; i < CACHE_NR; i++)
 		put_unaligned_be64(i, x->leaf->data + (u64)i * x->size);
 	memleaf_open(x->leaf, "kunit-file", false);
-	qcow2_cache_init(&x->c, &x->leaf->edge, size->slice_bits, 0);
+	KUNIT_ASSERT_EQ(test, 0, qcow2_cache_init(&x->c, &x->leaf->edge,
+						  size->slice_bits, 0));
 	KUNIT_ASSERT_EQ(test, CACHE_MAX, x->c.max);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, cache_exit,
 							   &x->c));
@@ -169,8 +171,9 @@ static void cache_limit(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct qcow2_cache c;
 
-		qcow2_cache_init(&c, NULL, cases[i].slice_bits,
-				 cases[i].bytes);
+		KUNIT_EXPECT_EQ(test, 0,
+				qcow2_cache_init(&c, NULL, cases[i].slice_bits,
+						 cases[i].bytes));
 		KUNIT_EXPECT_EQ(test, cases[i].max, c.max);
 		qcow2_cache_exit(&c);
 	}
@@ -442,6 +445,48 @@ static void cache_dirty_after_drop(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 2005, cache_disk_word(x, 5, 1));
 }
 
+static void cache_expect_reserve(struct cache_ctx *x, bool there)
+{
+	struct qcow2_slice *slice = qcow2_cache_reserve(&x->c);
+
+	KUNIT_EXPECT_EQ(x->test, there, !!slice);
+	if (!slice)
+		return;
+	kfree(slice->data);
+	kfree(slice);
+}
+
+/* Without memory: the spare one, then those that are clean and not in use */
+static void cache_no_memory(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_slice *held;
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		cache_touch(x, i);
+	cache_change(x, 1, 1001);
+	held = cache_get(x, 2);
+	cache_expect_reserve(x, true);
+	KUNIT_EXPECT_EQ(test, 4, x->c.nr);
+	cache_expect_reserve(x, true);
+	cache_expect_reserve(x, true);
+	KUNIT_EXPECT_EQ(test, 2, x->c.nr);
+	cache_expect_reserve(x, false);
+	KUNIT_EXPECT_TRUE(test, cache_has(x, 1));
+	KUNIT_EXPECT_TRUE(test, cache_has(x, 2));
+	qcow2_cache_put(held);
+	cache_expect_reserve(x, true);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 1001, cache_disk_word(x, 1, 1));
+	cache_expect_reserve(x, true);
+	KUNIT_EXPECT_EQ(test, 0, x->c.nr);
+	/* with memory, there is a spare one again */
+	cache_touch(x, 1);
+	cache_expect_reserve(x, true);
+	KUNIT_EXPECT_EQ(test, 1, x->c.nr);
+}
+
 /* Threads */
 
 /**
@@ -668,6 +713,7 @@ static struct kunit_case cache_kunit_cases[] = {
 	KUNIT_CASE_PARAM(cache_drop, cache_size_gen_params),
 	KUNIT_CASE_PARAM(cache_claim, cache_size_gen_params),
 	KUNIT_CASE(cache_dirty_after_drop),
+	KUNIT_CASE(cache_no_memory),
 	KUNIT_CASE(cache_shared_read),
 	KUNIT_CASE(cache_shared_failure),
 	KUNIT_CASE(cache_drop_while_reading),

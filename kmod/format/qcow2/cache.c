@@ -21,15 +21,44 @@
 /* Slices written with one request */
 #define QCOW2_WRITE_BATCH	16
 
+static void qcow2_slice_free(struct qcow2_slice *slice)
+{
+	if (slice)
+		kfree(slice->data);
+	kfree(slice);
+}
+
+static void qcow2_slice_free_rcu(struct rcu_head *rcu)
+{
+	qcow2_slice_free(container_of(rcu, struct qcow2_slice, rcu));
+}
+
+static struct qcow2_slice *qcow2_slice_alloc(const struct qcow2_cache *c,
+					     gfp_t gfp)
+{
+	struct qcow2_slice *slice = kmalloc(sizeof(*slice), gfp);
+
+	if (!slice)
+		return NULL;
+	/* Of a power of two, hence aligned and within one page. */
+	slice->data = kmalloc(1U << c->slice_bits, gfp);
+	if (slice->data)
+		return slice;
+	kfree(slice);
+	return NULL;
+}
+
 /**
  * qcow2_cache_init - an empty cache
  * @c: cache
  * @file: where the tables are
  * @slice_bits: log2 of the bytes in a slice
  * @bytes: memory for slices; at least 16 of them are allowed
+ *
+ * Return: 0 or -ENOMEM; qcow2_cache_exit() has to follow in any case.
  */
-void qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
-		      u32 slice_bits, u64 bytes)
+int qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
+		     u32 slice_bits, u64 bytes)
 {
 	c->file = file;
 	xa_init(&c->slices);
@@ -40,14 +69,8 @@ void qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
 	c->max = clamp_t(u64, bytes >> slice_bits, 16, INT_MAX);
 	atomic64_set(&c->hits, 0);
 	atomic64_set(&c->misses, 0);
-}
-
-static void qcow2_slice_free_rcu(struct rcu_head *rcu)
-{
-	struct qcow2_slice *slice = container_of(rcu, struct qcow2_slice, rcu);
-
-	kfree(slice->data);
-	kfree(slice);
+	c->spare = qcow2_slice_alloc(c, GFP_KERNEL);
+	return c->spare ? 0 : -ENOMEM;
 }
 
 /**
@@ -88,10 +111,15 @@ void qcow2_cache_exit(struct qcow2_cache *c)
 		qcow2_cache_put(slice);
 	}
 	xa_destroy(&c->slices);
+	qcow2_slice_free(c->spare);
+	c->spare = NULL;
 }
 
-/* Evicted now, or given its second chance?  The list is not empty. */
-static bool qcow2_cache_evict_one(struct qcow2_cache *c)
+/*
+ * Evicted now, or given its second chance (NULL)?  The list is not empty.  What
+ * is evicted has no reference left, but lookups may still see it.
+ */
+static struct qcow2_slice *qcow2_cache_evict_one(struct qcow2_cache *c)
 	__must_hold(&c->slices.xa_lock)
 {
 	struct qcow2_slice *slice =
@@ -101,11 +129,10 @@ static bool qcow2_cache_evict_one(struct qcow2_cache *c)
 	    test_and_clear_bit(QCOW2_SLICE_REFERENCED, &slice->flags) ||
 	    !refcount_dec_if_one(&slice->ref)) {
 		list_move_tail(&slice->lru, &c->lru);
-		return false;
+		return NULL;
 	}
 	qcow2_cache_unlink(c, slice);
-	call_rcu(&slice->rcu, qcow2_slice_free_rcu);
-	return true;
+	return slice;
 }
 
 /*
@@ -114,12 +141,72 @@ static bool qcow2_cache_evict_one(struct qcow2_cache *c)
  */
 static void qcow2_cache_evict(struct qcow2_cache *c)
 {
+	struct qcow2_slice *slice;
 	unsigned int scan;
 
 	xa_lock(&c->slices);
-	for (scan = 2 * c->nr; scan && c->nr > c->max; scan--)
-		qcow2_cache_evict_one(c);
+	for (scan = 2 * c->nr; scan && c->nr > c->max; scan--) {
+		slice = qcow2_cache_evict_one(c);
+		if (slice)
+			call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+	}
 	xa_unlock(&c->slices);
+}
+
+/**
+ * qcow2_cache_reserve - a slice's memory when there is no memory
+ * @c: cache
+ *
+ * The spare one, or that of a clean slice which nobody uses: as long as there
+ * is one of these in the cache, metadata can be read.  If all are dirty, the
+ * caller lets go of qcow2_state.lock and writes back (qcow2_free_retry()).
+ * Context: process.
+ *
+ * Return: a slice that belongs to the caller alone, or NULL.
+ */
+struct qcow2_slice *qcow2_cache_reserve(struct qcow2_cache *c)
+{
+	struct qcow2_slice *slice = xchg(&c->spare, NULL);
+	unsigned int scan;
+
+	if (slice)
+		return slice;
+	xa_lock(&c->slices);
+	for (scan = 2 * c->nr; scan && !slice; scan--)
+		slice = qcow2_cache_evict_one(c);
+	xa_unlock(&c->slices);
+	/* Lookups may still read its entries. */
+	if (slice)
+		synchronize_rcu();
+	return slice;
+}
+
+/* Have a spare slice again. */
+static void qcow2_cache_refill(struct qcow2_cache *c)
+{
+	struct qcow2_slice *slice;
+
+	if (likely(READ_ONCE(c->spare)))
+		return;
+	slice = qcow2_slice_alloc(c, QCOW2_GFP_TRY);
+	if (slice && cmpxchg(&c->spare, NULL, slice))
+		qcow2_slice_free(slice);
+}
+
+/* A slice with one reference for the cache and one for the caller */
+static struct qcow2_slice *qcow2_slice_new(struct qcow2_cache *c,
+					   unsigned long key)
+{
+	struct qcow2_slice *slice = qcow2_slice_alloc(c, QCOW2_GFP_TRY);
+
+	if (!slice)
+		slice = qcow2_cache_reserve(c);
+	if (!slice)
+		return NULL;
+	slice->key = key;
+	slice->flags = BIT(QCOW2_SLICE_READING);
+	refcount_set(&slice->ref, 2);
+	return slice;
 }
 
 static void qcow2_slice_touch(struct qcow2_slice *slice)
@@ -147,26 +234,6 @@ struct qcow2_slice *qcow2_cache_peek(struct qcow2_cache *c, u64 offset)
 	if (!slice || !test_bit_acquire(QCOW2_SLICE_UPTODATE, &slice->flags))
 		return NULL;
 	qcow2_slice_touch(slice);
-	return slice;
-}
-
-/* A slice with one reference for the cache and one for the caller */
-static struct qcow2_slice *qcow2_slice_alloc(struct qcow2_cache *c,
-					     unsigned long key)
-{
-	struct qcow2_slice *slice = kzalloc(sizeof(*slice), GFP_NOIO);
-
-	if (!slice)
-		return NULL;
-	/* Of a power of two, hence aligned and within one page. */
-	slice->data = kmalloc(1U << c->slice_bits, GFP_NOIO);
-	if (!slice->data) {
-		kfree(slice);
-		return NULL;
-	}
-	slice->key = key;
-	refcount_set(&slice->ref, 2);
-	__set_bit(QCOW2_SLICE_READING, &slice->flags);
 	return slice;
 }
 
@@ -255,12 +322,12 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset)
 			atomic64_inc(&c->hits);
 			return qcow2_cache_wait(slice);
 		}
-		slice = qcow2_slice_alloc(c, key);
+		slice = qcow2_slice_new(c, key);
 		if (!slice)
 			return ERR_PTR(-ENOMEM);
 		ret = qcow2_cache_insert(c, slice);
 		if (ret)
-			qcow2_slice_free_rcu(&slice->rcu);
+			qcow2_slice_free(slice);
 	} while (ret == -EBUSY);
 	if (ret)
 		return ERR_PTR(ret);
@@ -272,6 +339,7 @@ struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset)
 		return ERR_PTR(ret);
 	}
 	qcow2_cache_evict(c);
+	qcow2_cache_refill(c);
 	return slice;
 }
 

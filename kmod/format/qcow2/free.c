@@ -20,13 +20,23 @@
  * never hits a new table, and after any crash refcount >= references.
  */
 #include <linux/kernel.h>
-#include <linux/slab.h>
+#include <linux/mempool.h>
 
 #include "qcow2.h"
 
 /* Write-back is not waited for longer than this once clusters were freed. */
 #define QCOW2_FREE_DELAY	HZ
 
+/* Attempts without memory before a request fails */
+#define QCOW2_NOMEM_TRIES	8
+
+/*
+ * With lock held nothing may be waited for: memory may come back only with
+ * write-back, ours included.  So this takes what is there, the reserve last.
+ * When that is used up the caller makes do with fewer clusters, for one of
+ * which the reserve is enough, or lets go of lock and waits for records to come
+ * back: qcow2_free_retry().
+ */
 static int qcow2_free_add(struct qcow2_state *s, u64 offset, u64 nr,
 			  bool discard, struct list_head *list)
 {
@@ -36,10 +46,11 @@ static int qcow2_free_add(struct qcow2_state *s, u64 offset, u64 nr,
 		f = list_last_entry(list, struct qcow2_free, entry);
 	if (!f || f->discard != discard ||
 	    f->offset + (f->nr << s->cluster_bits) != offset) {
-		f = kzalloc(sizeof(*f), GFP_NOIO);
+		f = mempool_alloc(s->free_pool, GFP_NOWAIT | __GFP_NOWARN);
 		if (!f)
 			return -ENOMEM;
 		f->offset = offset;
+		f->nr = 0;
 		f->discard = discard;
 		list_add_tail(&f->entry, list);
 	}
@@ -85,15 +96,16 @@ int qcow2_free_prepare(struct qcow2_state *s, u64 entry, bool discard,
 
 /**
  * qcow2_free_records - forget records without freeing what they name
+ * @s: image
  * @list: of records
  */
-void qcow2_free_records(struct list_head *list)
+void qcow2_free_records(struct qcow2_state *s, struct list_head *list)
 {
 	struct qcow2_free *f, *next;
 
 	list_for_each_entry_safe(f, next, list, entry) {
 		list_del(&f->entry);
-		kfree(f);
+		mempool_free(f, s->free_pool);
 	}
 }
 
@@ -186,7 +198,7 @@ static void qcow2_free_record(struct qcow2_state *s, struct qcow2_free *f)
 	while (f->nr)
 		qcow2_free_one_run(s, f);
 	list_del(&f->entry);
-	kfree(f);
+	mempool_free(f, s->free_pool);
 
 	mutex_lock(&s->lock);
 	WRITE_ONCE(s->nr_frees, s->nr_frees - 1);
@@ -241,25 +253,45 @@ static int qcow2_free_hurry(struct qcow2_state *s)
 	return ret;
 }
 
-/**
- * qcow2_free_reclaim - the child is full: hurry what is on its way out
- * @s: image
- * @done: &qcow2_state.frees_done before the child was found to be full
- *
- * Context: process, no lock held, not inside qblk_node_io_begin().
- *
- * Return: true if it is worth trying again.
- */
-bool qcow2_free_reclaim(struct qcow2_state *s, unsigned long done)
+static bool qcow2_free_changed(struct qcow2_state *s, unsigned long done)
 {
 	bool changed;
 
 	mutex_lock(&s->lock);
 	changed = s->frees_done != done;
 	mutex_unlock(&s->lock);
-	if (changed)
-		return true;
-	return qcow2_free_pending(s) && !qcow2_free_hurry(s);
+	return changed;
+}
+
+/**
+ * qcow2_free_retry - an operation failed: could it work now?
+ * @s: image
+ * @error: it failed with
+ * @done: &qcow2_state.frees_done before it began
+ * @tries: it has failed like this so many times before, counted on
+ *
+ * When the child is full, what is on its way out is hurried.  The same brings
+ * records back, and makes slices clean whose memory can be used again.
+ * Context: process, no lock held, not inside qblk_node_io_begin().
+ *
+ * Return: true if it is worth trying again.
+ */
+bool qcow2_free_retry(struct qcow2_state *s, int error, unsigned long done,
+		      unsigned int *tries)
+{
+	switch (error) {
+	case -ENOSPC:
+		if ((*tries)++)
+			return false;
+		if (qcow2_free_changed(s, done))
+			return true;
+		return qcow2_free_pending(s) && !qcow2_free_hurry(s);
+	case -ENOMEM:
+		/* Others may take what has come back. */
+		return (*tries)++ < QCOW2_NOMEM_TRIES && !qcow2_free_hurry(s);
+	default:
+		return false;
+	}
 }
 
 /**
@@ -267,7 +299,7 @@ bool qcow2_free_reclaim(struct qcow2_state *s, unsigned long done)
  * @s: image
  *
  * For whoever is about to free many clusters.  Context: as
- * qcow2_free_reclaim().
+ * qcow2_free_retry().
  *
  * Return: 0 or the error of the write-back.
  */

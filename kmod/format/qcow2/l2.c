@@ -11,12 +11,9 @@
  * memory of a slice stays until the end of the RCU section.
  */
 #include <linux/kernel.h>
-#include <linux/slab.h>
+#include <linux/log2.h>
 
 #include "qcow2.h"
-
-/* Copied at once when an L2 table that is shared becomes private */
-#define QCOW2_COPY_BYTES	(64U << 10)
 
 static u64 qcow2_l1_index(const struct qcow2_state *s, u64 offset)
 {
@@ -260,20 +257,16 @@ int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, u64 *entry)
 /* A private copy of a table that a snapshot shares */
 static int qcow2_l2_copy(struct qcow2_state *s, u64 from, u64 to)
 {
-	u32 step = min(s->cluster_size, QCOW2_COPY_BYTES);
-	void *buf = kmalloc(step, GFP_NOIO);
+	u32 step = rounddown_pow_of_two(s->buf_bytes);
 	int ret = 0;
 	u32 pos;
 
-	if (!buf)
-		return -ENOMEM;
 	/* The shared table has no dirty slices: it is never changed. */
 	for (pos = 0; !ret && pos < s->cluster_size; pos += step) {
-		ret = qblk_pread(s->file, from + pos, step, buf);
+		ret = qblk_pread(s->file, from + pos, step, s->buf);
 		if (!ret)
-			ret = qblk_pwrite(s->file, to + pos, step, buf, 0);
+			ret = qblk_pwrite(s->file, to + pos, step, s->buf, 0);
 	}
-	kfree(buf);
 	return ret;
 }
 

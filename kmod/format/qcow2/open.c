@@ -16,6 +16,12 @@
 #define QCOW2_DEFAULT_REF_CACHE		SZ_1M
 #define QCOW2_MAX_CACHE			SZ_4G
 
+/* Of tables written or copied at once */
+#define QCOW2_BUF_BYTES			SZ_16K
+
+/* Records of freed clusters there always are; one is enough for progress. */
+#define QCOW2_FREE_RESERVE		16
+
 struct workqueue_struct *qcow2_wq;
 
 static const struct qblk_opt_desc qcow2_opt_table[] = {
@@ -251,15 +257,36 @@ static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
 	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
 }
 
+/*
+ * What a write needs so that it makes progress when there is no memory: the
+ * kernel may be waiting for it to get some.
+ */
+static int qcow2_init_reserves(struct qcow2_state *s)
+{
+	u32 align = s->file->node->limits.request_alignment;
+
+	if (s->node->read_only)
+		return 0;
+	s->buf_bytes = min(max(QCOW2_BUF_BYTES, align), s->cluster_size);
+	s->buf = kmalloc(s->buf_bytes, GFP_KERNEL);
+	s->free_pool = mempool_create_kmalloc_pool(QCOW2_FREE_RESERVE,
+						   sizeof(struct qcow2_free));
+	s->cow_pool = mempool_create_kmalloc_pool(1, qcow2_cow_bytes(s));
+	return s->buf && s->free_pool && s->cow_pool ? 0 : -ENOMEM;
+}
+
 /* What does not come from the image, once the header is known */
 static int qcow2_init_resources(struct qcow2_state *s,
 				const struct qcow2_opts *opts)
 {
-	qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
-			 opts->l2_cache_size);
-	qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
-			 opts->refcount_cache_size);
-	return qcow2_zpool_reserve(s->cluster_size) ?: qcow2_inbuf_init(s);
+	int l2, ref;
+
+	l2 = qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
+			      opts->l2_cache_size);
+	ref = qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
+			       opts->refcount_cache_size);
+	return l2 ?: ref ?: qcow2_zpool_reserve(s->cluster_size) ?:
+	       qcow2_inbuf_init(s) ?: qcow2_init_reserves(s);
 }
 
 /* Everything but what is on disk; also when only some of it was set up */
@@ -268,6 +295,9 @@ static void qcow2_free_state(struct qcow2_state *s)
 	qcow2_cache_exit(&s->l2_cache);
 	qcow2_cache_exit(&s->ref_cache);
 	qcow2_inbuf_exit(s);
+	mempool_destroy(s->free_pool);
+	mempool_destroy(s->cow_pool);
+	kfree(s->buf);
 	kvfree(s->l1);
 	kvfree(s->reftable);
 }
@@ -301,8 +331,8 @@ static void qcow2_close(struct qblk_node *node)
 	cancel_delayed_work_sync(&s->wb_work);
 	cancel_work_sync(&s->free_work);
 	/* After a failed inactivate: what is left leaks on disk. */
-	qcow2_free_records(&s->frees_new);
-	qcow2_free_records(&s->frees_stable);
+	qcow2_free_records(s, &s->frees_new);
+	qcow2_free_records(s, &s->frees_stable);
 	qcow2_free_state(s);
 }
 

@@ -18,8 +18,10 @@
 #ifndef _QBLK_QCOW2_H
 #define _QBLK_QCOW2_H
 
+#include <linux/gfp.h>
 #include <linux/list.h>
 #include <linux/mempool.h>
+#include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -29,6 +31,12 @@
 #include <qblk/driver.h>
 
 #include "format.h"
+
+/* Memory for what there is a reserve for: not worth much of an effort */
+#define QCOW2_GFP_TRY	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
+
+/* Copied at once on copy on write, if not merged with the data */
+#define QCOW2_COW_BYTES		(32U << 10)
 
 /* Records of freed clusters, a few MiB of them */
 #define QCOW2_MAX_FREES		65536
@@ -122,6 +130,7 @@ struct qcow2_slice {
  * @max: clean slices are evicted above this many
  * @hits: lookups that found their slice, worker only
  * @misses: lookups that read from disk
+ * @spare: for when there is no memory; NULL while it is in use
  */
 struct qcow2_cache {
 	struct qblk_child *file;
@@ -133,6 +142,7 @@ struct qcow2_cache {
 	unsigned int max;
 	atomic64_t hits;
 	atomic64_t misses;
+	struct qcow2_slice *spare;
 };
 
 #define QCOW2_CACHE_DIRTY	XA_MARK_0
@@ -214,6 +224,10 @@ struct qcow2_alloc {
  * @free_work: lets go of @frees_stable
  * @wb_work: write-back some time after clusters were freed
  * @inbuf: buffers for compressed bytes
+ * @free_pool: records of freed clusters
+ * @cow_pool: buffers of qcow2_cow_bytes() for copy on write
+ * @buf: for tables, used under @lock
+ * @buf_bytes: its size
  */
 struct qcow2_state {
 	struct qblk_node *node;
@@ -249,6 +263,10 @@ struct qcow2_state {
 	struct work_struct free_work;
 	struct delayed_work wb_work;
 	mempool_t *inbuf;
+	mempool_t *free_pool;
+	mempool_t *cow_pool;
+	void *buf;
+	u32 buf_bytes;
 };
 
 /**
@@ -269,6 +287,11 @@ static inline u64 qcow2_offset_in_cluster(const struct qcow2_state *s, u64 off)
 static inline u64 qcow2_start_of_cluster(const struct qcow2_state *s, u64 off)
 {
 	return off & ~((u64)s->cluster_size - 1);
+}
+
+static inline u32 qcow2_cow_bytes(const struct qcow2_state *s)
+{
+	return min(s->cluster_size, QCOW2_COW_BYTES);
 }
 
 /* Entries in a slice of an L2 table, log2 */
@@ -301,9 +324,10 @@ u64 qcow2_refcount_max(u32 order);
 u64 qcow2_l1_entries(u64 size, u32 cluster_bits, u32 l2_bits);
 
 /* cache.c */
-void qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
-		      u32 slice_bits, u64 bytes);
+int qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
+		     u32 slice_bits, u64 bytes);
 void qcow2_cache_exit(struct qcow2_cache *c);
+struct qcow2_slice *qcow2_cache_reserve(struct qcow2_cache *c);
 struct qcow2_slice *qcow2_cache_peek(struct qcow2_cache *c, u64 offset);
 struct qcow2_slice *qcow2_cache_get(struct qcow2_cache *c, u64 offset);
 void qcow2_cache_put(struct qcow2_slice *slice);
@@ -339,10 +363,11 @@ int qcow2_write_be64_block(struct qcow2_state *s, const u64 *table, u32 size,
 int qcow2_free_prepare(struct qcow2_state *s, u64 entry, bool discard,
 		       struct list_head *list);
 void qcow2_free_commit(struct qcow2_state *s, struct list_head *list);
-void qcow2_free_records(struct list_head *list);
+void qcow2_free_records(struct qcow2_state *s, struct list_head *list);
 void qcow2_free_deferred(struct qcow2_state *s, u64 offset, u64 nr);
 void qcow2_free_work_fn(struct work_struct *work);
-bool qcow2_free_reclaim(struct qcow2_state *s, unsigned long done);
+bool qcow2_free_retry(struct qcow2_state *s, int error, unsigned long done,
+		      unsigned int *tries);
 int qcow2_free_throttle(struct qcow2_state *s);
 bool qcow2_free_pending(struct qcow2_state *s);
 

@@ -159,21 +159,17 @@ int qcow2_write_be64_block(struct qcow2_state *s, const u64 *table, u32 size,
 			   u64 table_offset, u32 index, u64 value)
 {
 	u32 align = s->file->node->limits.request_alignment;
-	u32 bytes = min(max(512U, align), s->cluster_size);
+	u32 bytes = min(max(512U, align), s->buf_bytes);
 	u32 nr = bytes / 8;
 	u32 first = round_down(index, nr);
-	__be64 *buf = kzalloc(bytes, GFP_NOIO);
+	__be64 *buf = s->buf;
 	u32 i;
-	int ret;
 
-	if (!buf)
-		return -ENOMEM;
+	memset(buf, 0, bytes);
 	for (i = 0; i < nr && first + i < size; i++)
 		buf[i] = cpu_to_be64(first + i == index ? value :
 							  table[first + i]);
-	ret = qblk_pwrite(s->file, table_offset + first * 8ULL, bytes, buf, 0);
-	kfree(buf);
-	return ret;
+	return qblk_pwrite(s->file, table_offset + first * 8ULL, bytes, buf, 0);
 }
 
 /* Does a range meet a table whose place never changes under us? */

@@ -24,6 +24,7 @@
  */
 #include <linux/bvec.h>
 #include <linux/kernel.h>
+#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
@@ -125,20 +126,23 @@ static unsigned int qcow2_alloc_run(struct qcow2_state *s,
 	return n;
 }
 
+/* Without memory for all records, fewer clusters */
 static int qcow2_alloc_frees(struct qcow2_state *s, struct qcow2_alloc *a)
 {
 	unsigned int i;
-	int ret;
+	int ret = 0;
 
 	for (i = 0; i < a->nr; i++) {
 		ret = qcow2_free_prepare(s, qcow2_l2_entry(a->slice,
 							   a->index + i),
 					 false, &a->frees);
-		if (ret) {
-			qcow2_free_records(&a->frees);
-			return ret;
-		}
+		if (ret)
+			break;
 	}
+	if (!i)
+		return ret;
+	qcow2_free_now(s, a->host + ((u64)i << s->cluster_bits), a->nr - i);
+	a->nr = i;
 	return 0;
 }
 
@@ -264,7 +268,7 @@ static void qcow2_end_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
 	if (!error) {
 		qcow2_link(s, a);
 	} else {
-		qcow2_free_records(&a->frees);
+		qcow2_free_records(s, &a->frees);
 		if (!a->reuse)
 			qcow2_free_now(s, a->host, a->nr);
 	}
@@ -333,7 +337,7 @@ static void qcow2_vec_add_iter(struct qcow2_vec *v, const struct iov_iter *iter,
 static int qcow2_vec_add_pages(struct qcow2_vec *v, u64 bytes)
 {
 	for (; bytes; bytes -= v->bv[v->nr++].bv_len) {
-		struct page *page = alloc_page(GFP_NOIO);
+		struct page *page = alloc_page(QCOW2_GFP_TRY);
 
 		if (!page)
 			return -ENOMEM;
@@ -351,14 +355,25 @@ static void qcow2_vec_free(struct qcow2_vec *v, unsigned int first,
 			__free_page(v->bv[first].bv_page);
 }
 
+/* What the disk holds; zeroes past its end */
+static int qcow2_read_old(struct qcow2_state *s, u64 guest, u64 bytes,
+			  struct iov_iter *iter)
+{
+	u64 size = s->node->length;
+	u64 inside = guest < size ? min(bytes, size - guest) : 0;
+	int ret;
+
+	ret = qblk_node_preadv(s->node, guest, inside, iter);
+	if (!ret && iov_iter_zero(bytes - inside, iter) != bytes - inside)
+		ret = -EIO;
+	return ret;
+}
+
 /* Read what a part held before into new pages at the end of the vector. */
 static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
 			     const struct qcow2_part *part)
 {
 	unsigned int first = v->nr;
-	u64 size = s->node->length;
-	u64 inside = part->guest < size ?
-		     min(part->bytes, size - part->guest) : 0;
 	struct iov_iter iter;
 	int ret;
 
@@ -367,11 +382,7 @@ static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
 		return ret;
 	iov_iter_bvec(&iter, ITER_DEST, v->bv + first, v->nr - first,
 		      part->bytes);
-	ret = qblk_node_preadv(s->node, part->guest, inside, &iter);
-	if (!ret && iov_iter_zero(part->bytes - inside, &iter) !=
-		    part->bytes - inside)
-		ret = -EIO;
-	return ret;
+	return qcow2_read_old(s, part->guest, part->bytes, &iter);
 }
 
 static int qcow2_vec_add_part(struct qcow2_state *s, struct qcow2_vec *v,
@@ -404,7 +415,7 @@ static unsigned int qcow2_iter_segs(const struct iov_iter *iter, u64 bytes)
 	return nr;
 }
 
-/* Head, data and tail with one write */
+/* Head, data and tail with one write; -ENOMEM, and nothing was done */
 static int qcow2_write_merged(struct qcow2_state *s, u64 host,
 			      const struct qcow2_part *head,
 			      const struct qcow2_part *tail,
@@ -419,7 +430,7 @@ static int qcow2_write_merged(struct qcow2_state *s, u64 host,
 	struct iov_iter iter;
 	int ret;
 
-	v.bv = kvmalloc_array(segs, sizeof(*v.bv), GFP_NOIO);
+	v.bv = kvmalloc_array(segs, sizeof(*v.bv), QCOW2_GFP_TRY);
 	if (!v.bv)
 		return -ENOMEM;
 	ret = qcow2_vec_add_part(s, &v, head);
@@ -450,27 +461,28 @@ out_free:
 	return ret;
 }
 
-/* Copy a part piece by piece */
+/*
+ * Copy a part piece by piece.  Waiting for the buffer is safe: whoever has it
+ * waits for I/O to other nodes alone, which have their own.
+ */
 static int qcow2_copy_part(struct qcow2_state *s, u64 host,
 			   const struct qcow2_part *part)
 {
-	struct bio_vec bv[16];
-	u64 pos, n;
+	void *buf = mempool_alloc(s->cow_pool, GFP_NOIO);
+	struct iov_iter iter;
+	struct bio_vec bv;
 	int ret = 0;
+	u64 pos, n;
 
 	for (pos = 0; !ret && pos < part->bytes; pos += n) {
-		struct qcow2_part piece = { .guest = part->guest + pos };
-		struct qcow2_vec v = { .bv = bv };
-		struct iov_iter iter;
-
-		n = min_t(u64, part->bytes - pos, ARRAY_SIZE(bv) * PAGE_SIZE);
-		piece.bytes = n;
-		ret = qcow2_vec_add_old(s, &v, &piece);
-		iov_iter_bvec(&iter, ITER_SOURCE, bv, v.nr, n);
+		n = min_t(u64, part->bytes - pos, qcow2_cow_bytes(s));
+		bvec_set_page(&bv, virt_to_page(buf), n, offset_in_page(buf));
+		iov_iter_bvec(&iter, ITER_DEST, &bv, 1, n);
+		ret = qcow2_read_old(s, part->guest + pos, n, &iter);
 		if (!ret)
-			ret = qblk_pwritev(s->file, host + pos, n, &iter, 0);
-		qcow2_vec_free(&v, 0, v.nr);
+			ret = qblk_pwrite(s->file, host + pos, n, buf, 0);
 	}
+	mempool_free(buf, s->cow_pool);
 	return ret;
 }
 
@@ -501,8 +513,11 @@ static int qcow2_write_clusters(struct qcow2_state *s, struct qcow2_alloc *a,
 		return ret;
 	if (!head.fill && !tail.fill)
 		return qblk_pwritev(s->file, host, bytes, iter, 0);
-	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES)
-		return qcow2_write_merged(s, host, &head, &tail, iter, bytes);
+	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES) {
+		ret = qcow2_write_merged(s, host, &head, &tail, iter, bytes);
+		if (ret != -ENOMEM)
+			return ret;
+	}
 
 	ret = qcow2_fill_part(s, a->host, &head);
 	if (!ret)
@@ -550,7 +565,7 @@ int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 		  struct iov_iter *iter, unsigned int flags)
 {
 	struct qcow2_state *s = node->priv;
-	bool tried = false;
+	unsigned int tries = 0;
 
 	while (bytes) {
 		unsigned long freed = READ_ONCE(s->frees_done);
@@ -559,14 +574,11 @@ int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 		int ret;
 
 		ret = qcow2_write_some(s, offset, bytes, &part, &done);
-		if (ret == -ENOSPC && !tried && qcow2_free_reclaim(s, freed)) {
-			/* Freed clusters may have become usable. */
-			tried = true;
+		if (ret && qcow2_free_retry(s, ret, freed, &tries))
 			continue;
-		}
 		if (ret)
 			return ret;
-		tried = false;
+		tries = 0;
 		iov_iter_advance(iter, done);
 		offset += done;
 		bytes -= done;

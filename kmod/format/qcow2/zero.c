@@ -97,23 +97,29 @@ static bool qcow2_zero_skips_hole(const struct qcow2_state *s, u64 offset)
 	return !(s->l1[index] & QCOW2_L1E_OFFSET_MASK) && !s->node->backing;
 }
 
+/* Return: for how many clusters there are records, or an error */
 static int qcow2_zero_prepare(struct qcow2_state *s, struct qcow2_slice *slice,
 			      unsigned int index, unsigned int nr, u64 guest,
 			      enum qcow2_zero_mode mode,
 			      struct list_head *frees)
 {
 	bool discard = s->node->discard_unmap;
-	int ret = 0;
+	unsigned int i;
+	int ret;
 
-	for (; nr && !ret; nr--, index++, guest += s->cluster_size) {
-		u64 entry = qcow2_l2_entry(slice, index);
+	for (i = 0; i < nr; i++, guest += s->cluster_size) {
+		u64 entry = qcow2_l2_entry(slice, index + i);
 		u64 new = qcow2_zero_entry(s, entry, mode);
 
 		ret = qcow2_l2_check(s, guest, entry);
-		if (!ret && new != entry && !(new & QCOW2_L2E_OFFSET_MASK))
+		if (ret)
+			return ret;
+		if (new != entry && !(new & QCOW2_L2E_OFFSET_MASK))
 			ret = qcow2_free_prepare(s, entry, discard, frees);
+		if (ret)
+			return i ?: ret;
 	}
-	return ret;
+	return nr;
 }
 
 static void qcow2_zero_apply(struct qcow2_state *s, struct qcow2_slice *slice,
@@ -129,7 +135,10 @@ static void qcow2_zero_apply(struct qcow2_state *s, struct qcow2_slice *slice,
 	}
 }
 
-/* Context: lock held.  All of the clusters are within one slice. */
+/*
+ * All of the clusters are within one slice.  Context: lock held.  Return: how
+ * many were done, or an error.
+ */
 static int qcow2_zero_slice(struct qcow2_state *s, u64 offset, unsigned int nr,
 			    enum qcow2_zero_mode mode)
 {
@@ -143,10 +152,10 @@ static int qcow2_zero_slice(struct qcow2_state *s, u64 offset, unsigned int nr,
 		return ret;
 	/* Nothing can fail between the first change and the last. */
 	ret = qcow2_zero_prepare(s, slice, index, nr, offset, mode, &frees);
-	if (ret) {
-		qcow2_free_records(&frees);
+	if (ret < 0) {
+		qcow2_free_records(s, &frees);
 	} else {
-		qcow2_zero_apply(s, slice, index, nr, mode);
+		qcow2_zero_apply(s, slice, index, ret, mode);
 		qcow2_free_commit(s, &frees);
 	}
 	qcow2_cache_put(slice);
@@ -173,6 +182,7 @@ static int qcow2_zero_step(struct qcow2_state *s, u64 offset, u64 nr,
 			   enum qcow2_zero_mode mode, u64 *done)
 {
 	bool hole;
+	int ret;
 
 	/*
 	 * Wait for allocations in flight: they were issued before and must not
@@ -186,27 +196,51 @@ static int qcow2_zero_step(struct qcow2_state *s, u64 offset, u64 nr,
 	}
 	if (s->corrupt)
 		return -EIO;
-	return hole ? 0 : qcow2_zero_slice(s, offset, *done, mode);
+	if (hole)
+		return 0;
+	ret = qcow2_zero_slice(s, offset, *done, mode);
+	if (ret < 0)
+		return ret;
+	*done = ret;
+	return 0;
+}
+
+static int qcow2_zero_some(struct qcow2_state *s, u64 offset, u64 nr,
+			   enum qcow2_zero_mode mode, u64 *done)
+{
+	int ret;
+
+	ret = qcow2_balance(s);
+	if (!ret)
+		ret = qcow2_free_throttle(s);
+	if (ret)
+		return ret;
+	mutex_lock(&s->lock);
+	ret = qcow2_zero_step(s, offset, nr, mode, done);
+	mutex_unlock(&s->lock);
+	return ret;
 }
 
 /* @offset is at a cluster, @nr whole clusters. */
 static int qcow2_zero_clusters(struct qcow2_state *s, u64 offset, u64 nr,
 			       enum qcow2_zero_mode mode)
 {
-	u64 done = 0;
-	int ret;
+	unsigned int tries = 0;
 
-	for (; nr; nr -= done, offset += done << s->cluster_bits) {
-		ret = qcow2_balance(s);
-		if (!ret)
-			ret = qcow2_free_throttle(s);
+	while (nr) {
+		unsigned long freed = READ_ONCE(s->frees_done);
+		u64 done;
+		int ret;
+
+		ret = qcow2_zero_some(s, offset, nr, mode, &done);
+		/* It may take a new L2 table. */
+		if (ret && qcow2_free_retry(s, ret, freed, &tries))
+			continue;
 		if (ret)
 			return ret;
-		mutex_lock(&s->lock);
-		ret = qcow2_zero_step(s, offset, nr, mode, &done);
-		mutex_unlock(&s->lock);
-		if (ret)
-			return ret;
+		tries = 0;
+		nr -= done;
+		offset += done << s->cluster_bits;
 		cond_resched();
 	}
 	return 0;
