@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+# about: what belongs to the submitter of I/O, and what to the image's file
+# cost: 10
+# timeout: 60
+"""Limits of a task do not count for the image; lost pages are told to all."""
+
+import errno
+import os
+import resource
+import signal
+
+import lib
+from lib import MIB, check
+
+
+def fixtures():
+    lib.img_create("s.qcow2", 64 * MIB)
+
+
+def limited_writer(dev):
+    """In a child: a write to the disk, with a limit far below its place."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
+            with lib.Disk(dev) as disk:
+                disk.write(4096, b"\x5a" * 65536)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1]
+
+
+def test_file_size_limit():
+    image = lib.fixture("s.qcow2")
+    # Allocated first, so that the second write is one in place.
+    with lib.Attached(image) as dev:
+        with lib.Disk(dev) as disk:
+            for at in range(0, 8 * MIB, MIB):
+                disk.write(at, b"\x11" * MIB)
+        status = limited_writer(dev)
+        check(not os.WIFSIGNALED(status),
+              "a task with a limit on file sizes died by "
+              f"{signal.Signals(os.WTERMSIG(status)).name}"
+              if os.WIFSIGNALED(status) else "")
+        check(status == 0, f"the task ended with status {status}")
+        with lib.Disk(dev) as disk:
+            check(disk.read(4096, 65536) == b"\x5a" * 65536,
+                  "the task's write is not there")
+
+
+class FailingFs:
+    """A file system on a device that fails once fail() was called."""
+
+    SECTORS = 64 * 2048
+
+    def __enter__(self):
+        lib.need("dmsetup")
+        self.leaf = lib.nullb_create("flaky", 64)
+        lib.run("dmsetup", "create", "--noudevsync", "qblkfail", "--table",
+                f"0 {self.SECTORS} linear {self.leaf} 0")
+        self.dev = "/dev/mapper/qblkfail"
+        if not os.path.exists(self.dev):
+            lib.run("dmsetup", "mknodes")
+        lib.run("mkfs.ext4", "-q", "-F", "-O", "^has_journal", self.dev)
+        self.point = lib.scratch("failing")
+        os.makedirs(self.point, exist_ok=True)
+        lib.run("mount", "-o", "errors=continue", self.dev, self.point)
+        return self
+
+    def fail(self):
+        lib.run("dmsetup", "suspend", "--nolockfs", "qblkfail")
+        lib.run("dmsetup", "load", "qblkfail", "--table",
+                f"0 {self.SECTORS} error")
+        lib.run("dmsetup", "resume", "qblkfail")
+
+    def __exit__(self, *_):
+        lib.run("umount", self.point, ok=None)
+        lib.run("dmsetup", "remove", "--retry", "qblkfail", ok=None)
+        lib.nullb_delete("flaky")
+
+
+def test_lost_page():
+    """The error of a lost page is taken by the write; flushes fail as well."""
+    with FailingFs() as fs:
+        path = f"{fs.point}/b.raw"
+        with open(path, "wb") as f:
+            f.write(b"\x22" * 8 * MIB)
+            os.fsync(f.fileno())
+        dev = lib.attach("driver=raw,file.driver=file,file.cache.direct=off,"
+                         f"file.filename={path}", "--image-opts")
+        try:
+            with lib.Disk(dev) as disk:
+                disk.write(0, b"\x33" * 4096)
+                disk.flush()
+                fs.fail()
+                lib.expect_error(errno.EIO, "a stable write to a failed device",
+                                 disk.write, 8192, b"\x44" * 4096,
+                                 os.RWF_DSYNC)
+                for n in range(3):
+                    lib.expect_error(errno.EIO, f"flush {n} after a lost page",
+                                     disk.flush)
+        finally:
+            lib.detach(dev, "--force")
