@@ -17,7 +17,7 @@
 #define QCOW2_MAX_CACHE			SZ_4G
 
 /* Of tables written or copied at once */
-#define QCOW2_BUF_BYTES			SZ_16K
+#define QCOW2_BUF_BYTES			((u32)SZ_16K)
 
 /* Records of freed clusters there always are; one is enough for progress. */
 #define QCOW2_FREE_RESERVE		16
