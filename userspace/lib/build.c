@@ -230,6 +230,8 @@ static int open_file(struct builder *b, struct node *n)
 	path = realpath(n->filename, NULL);
 	ret = set_text(&n->def.label, path ? path : n->filename, b->err);
 	free(path);
+	if (!ret)
+		ret = set_text(&n->def.filename, n->filename, b->err);
 	if (!ret && n->locking)
 		ret = qblk_image_lock(n->def.fd, n->filename, n->read_only,
 				      b->err);

@@ -84,6 +84,7 @@ void qblk_def_free(struct qblk_def *def)
 	free(def->driver);
 	free(def->name);
 	free(def->label);
+	free(def->filename);
 	if (def->fd >= 0)
 		close(def->fd);
 }

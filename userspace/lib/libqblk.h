@@ -105,6 +105,7 @@ struct qblk_child {
  * @driver: driver
  * @name: node name or NULL
  * @label: path for display or NULL
+ * @filename: what qblk_graph_build() opened, as it was given, or NULL
  * @fd: open file or -1, closed with the graph
  * @options: options
  * @nr_options: number of @options
@@ -115,6 +116,7 @@ struct qblk_def {
 	char *driver;
 	char *name;
 	char *label;
+	char *filename;
 	int fd;
 	struct qblk_option *options;
 	size_t nr_options;

@@ -21,9 +21,9 @@
 
 /**
  * struct image - a layer
- * @path: as it was opened
- * @real: without links; labels it, and its directory is where a relative name
- *	in its header starts
+ * @path: as it was opened; its directory is where a relative name in its header
+ *	starts, as in QEMU, even if it is a link to somewhere else
+ * @real: without links; labels it
  * @fd: open and locked, -1 once the graph has it
  * @st: which file it is
  * @header: from qblk_probe()
@@ -109,18 +109,29 @@ static int backing_header(struct chain *c, struct image *img,
 	struct qblk_error why = {};
 
 	img->header = qblk_probe(c->sock, img->fd, format, 0, &why);
-	if (!img->header)
-		return qblk_error_set(err, why.code,
-				      "backing file %s (%s according to %s): %s",
-				      img->path, format ? format : "no format",
-				      above->path, why.text);
-	if (!qblk_get_bool(img->header, "guess"))
+	if (img->header)
+		return 0;
+	/* "Not found" is about the driver here, as the file is open. */
+	return qblk_error_set(err, why.code == ENOENT ? EOPNOTSUPP : why.code,
+			      "backing file %s (%s according to %s): %s",
+			      img->path, format, above->path, why.text);
+}
+
+/*
+ * Looking for a format that no header names would let whoever can write to a
+ * raw backing file decide which one it is: a qcow2 header in there, and with it
+ * the name of any file of this host.  So say how to name it.  The names are not
+ * part of the command since they come from an image, and a shell reads more
+ * into them than that.
+ */
+static int check_backing_format(const struct image *img, const char *path,
+				struct qblk_error *err)
+{
+	if (qblk_get_str(img->header, "backing-format"))
 		return 0;
 	return qblk_error_set(err, EINVAL,
-			      "the header of %s does not tell the format of its backing file %s, which is not recognised; if that is raw, write it down with: qemu-img rebase -u -F raw -b '%s' '%s'",
-			      above->path, img->path,
-			      qblk_get_str(above->header, "backing-file"),
-			      above->path);
+			      "the header of %s does not tell the format of its backing file %s, and it is not guessed; write it down with: qemu-img rebase -u -F FORMAT -b BACKING-FILE IMAGE",
+			      img->path, path);
 }
 
 /* "json:{...}", "nbd://host": QEMU has a protocol up to the first colon. */
@@ -150,7 +161,7 @@ static int backing_path(const struct chain *c, const struct image *img,
 	if (name[0] == '/') {
 		*path = strdup(name);
 	} else {
-		snprintf(dir, sizeof(dir), "%s", img->real);
+		snprintf(dir, sizeof(dir), "%s", img->path);
 		if (asprintf(path, "%s/%s", c->backing_dir ? c->backing_dir :
 			     dirname(dir), name) < 0)
 			*path = NULL;
@@ -173,11 +184,14 @@ static int open_backing(struct chain *c, struct image *imgs, int *nr,
 		ret = backing_path(c, &imgs[*nr - 1], &path, err);
 		if (ret || !path)
 			return ret;
-		if (*nr == QBLK_MAX_CHAIN) {
+		ret = check_backing_format(&imgs[*nr - 1], path, err);
+		if (!ret && *nr == QBLK_MAX_CHAIN)
+			ret = qblk_error_set(err, ELOOP,
+					     "the backing chain has more than %d images",
+					     QBLK_MAX_CHAIN);
+		if (ret) {
 			free(path);
-			return qblk_error_set(err, ELOOP,
-					      "the backing chain has more than %d images",
-					      QBLK_MAX_CHAIN);
+			return ret;
 		}
 		img = &imgs[(*nr)++];
 		img->path = path;
@@ -324,14 +338,20 @@ int chain_build(struct chain *c, const char *path, struct qblk_error *err)
 	return ret < 0 ? ret : 0;
 }
 
-static bool can_have_backing(struct qblk_sock *sock, const char *name)
+/* 1, 0, or a negative errno */
+static int can_have_backing(struct qblk_sock *sock, const char *name,
+			    struct qblk_error *err)
 {
-	struct qblk_error ignored = {};
-	struct json_object *driver = qblk_driver(sock, name, &ignored);
+	struct json_object *driver = qblk_driver(sock, name, err);
 	struct json_object *flags = qblk_get(driver, "flags");
 	bool found = false;
 	size_t i;
 
+	if (!driver) {
+		if (err->code == ENOENT)
+			err->code = EOPNOTSUPP;
+		return -err->code;
+	}
 	for (i = 0; flags && i < json_object_array_length(flags); i++)
 		found |= !strcmp(qblk_get_elem(flags, i), "backing");
 	json_object_put(driver);
@@ -346,6 +366,16 @@ static const char *find_option(const struct qblk_def *def, const char *key)
 		if (!strcmp(def->options[i].key, key))
 			return def->options[i].value;
 	return NULL;
+}
+
+static bool has_file(const struct qblk_def *def)
+{
+	size_t i;
+
+	for (i = 0; i < def->nr_children; i++)
+		if (!strcmp(def->children[i].name, "file"))
+			return true;
+	return false;
 }
 
 /*
@@ -381,37 +411,61 @@ static const struct qblk_def *find_file(const struct qblk_graph *g,
 	return def;
 }
 
+/* The header of @def, as an image that has nothing to be opened any more */
+static int image_of_def(struct chain *c, struct image *img,
+			const struct qblk_def *def, struct qblk_error *err)
+{
+	const struct qblk_def *file;
+	uint64_t offset;
+
+	file = find_file(c->graph, def, &offset);
+	if (!file)
+		return qblk_error_set(err, EINVAL,
+				      "%s node%s%s: where its file is cannot be told, so neither can its backing file; give backing=NODE, or \"backing\": null",
+				      def->driver, def->name ? " " : "",
+				      def->name ? def->name : "");
+	img->path = strdup(file->filename ? file->filename : file->label);
+	img->real = strdup(file->label);
+	if (!img->path || !img->real)
+		return qblk_error_nomem(err);
+	if (fstat(file->fd, &img->st))
+		return qblk_error_set(err, errno, "%s: %s", img->path,
+				      strerror(errno));
+	img->header = qblk_probe(c->sock, file->fd, def->driver, offset, err);
+	return img->header ? 0 : -err->code;
+}
+
+/*
+ * An image without its backing file reads as zeroes where it has no data, and a
+ * write copies these zeroes up: so it is left out only where there is none, or
+ * where the user says so.
+ */
 int chain_backing(void *arg, const struct qblk_def *def, int *index,
 		  struct qblk_error *err)
 {
-	struct image *imgs = calloc(QBLK_MAX_CHAIN, sizeof(*imgs));
 	struct chain *c = arg;
-	const struct qblk_def *file;
-	uint64_t offset;
+	struct image *imgs;
 	int nr = 1;
-	int ret = 0;
+	int ret;
 
 	*index = -1;
+	if (c->no_backing)
+		return 0;
+	ret = can_have_backing(c->sock, def->driver, err);
+	/* The kernel says best that a node has no file at all. */
+	if (ret <= 0 || !has_file(def))
+		return ret < 0 ? ret : 0;
+	imgs = calloc(QBLK_MAX_CHAIN, sizeof(*imgs));
 	if (!imgs)
 		return qblk_error_nomem(err);
 	imgs[0].fd = -1;
-	file = find_file(c->graph, def, &offset);
-	if (!file || !can_have_backing(c->sock, def->driver))
-		goto out;
-	imgs[0].path = strdup(file->label);
-	imgs[0].real = strdup(file->label);
-	if (!imgs[0].path || !imgs[0].real || fstat(file->fd, &imgs[0].st)) {
-		ret = qblk_error_nomem(err);
-		goto out;
-	}
-	imgs[0].header = qblk_probe(c->sock, file->fd, def->driver, offset,
-				    err);
-	ret = imgs[0].header ? open_backing(c, imgs, &nr, err) : -err->code;
+	ret = image_of_def(c, &imgs[0], def, err);
+	if (!ret)
+		ret = open_backing(c, imgs, &nr, err);
 	if (!ret && nr > 1) {
 		*index = add_layers(c, imgs, nr, 1, err);
 		ret = *index < 0 ? *index : 0;
 	}
-out:
 	free_images(imgs, nr);
 	return ret;
 }

@@ -154,6 +154,97 @@ def test_relative_to_overlay():
         os.chdir(old)
 
 
+def unnamed_format(image, base):
+    """An overlay whose header does not name the format of its base."""
+    lib.img_create(image, ODD, backing=base, backing_fmt="raw")
+    with open(image, "r+b") as f:
+        header = bytearray(f.read(4096))
+        # The extension 0xe2792aca holds the format: make it one to ignore.
+        at = header.index(bytes.fromhex("e2792aca"))
+        f.seek(at)
+        f.write(bytes.fromhex("12345678"))
+
+
+def node_add_fails(opts, code=(lib.FAILED,)):
+    done = lib.ctl("node", "add", opts, ok=None)
+    check(done.returncode in code, f"node add {opts}: exit "
+          f"{done.returncode}, expected {code}: {done.stdout}{done.stderr}")
+    return done.stderr
+
+
+def test_format_is_not_guessed():
+    """A guest that writes a qcow2 header into a raw base gains nothing."""
+    secret = lib.scratch("secret")
+    lib.write_sparse(secret, b"secret".ljust(ODD, b"\0"))
+    base, image = lib.scratch("guest.raw"), lib.scratch("unnamed.qcow2")
+    write_raw(base, "guest", ODD)
+    unnamed_format(image, "guest.raw")
+    for evil in (False, True):
+        if evil:
+            lib.img_create(base, ODD, backing=secret, backing_fmt="raw")
+        for said in (
+                lib.attach_fails(image, "-r").stderr,
+                lib.attach_fails(f"driver=qcow2,file.filename={image}",
+                                 "-r", "--image-opts").stderr,
+                node_add_fails(f"driver=qcow2,file.filename={image}")):
+            for want in ("unnamed.qcow2", "guest.raw", "rebase -u -F"):
+                check(want in said, f"{want} is not in: {said}")
+    write_raw(base, "guest", ODD)
+    lib.run("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw", "-b",
+            "guest.raw", image)
+    with lib.Attached(image, "-r"):
+        pass
+
+
+def test_unsupported_format():
+    image = lib.scratch("vmdk.qcow2")
+    lib.write_sparse(lib.scratch("base.vmdk"), bytes(ODD))
+    lib.img_create(image, ODD, backing="base.vmdk", backing_fmt="vmdk")
+    lib.attach_fails(image, code=(lib.UNSUPPORTED,), says="vmdk")
+
+
+def test_backing_is_not_forgotten():
+    """Where the header cannot be read, the base is not left out."""
+    image = clone("same.qcow2", "same.raw")
+    lib.ctl("node", "add", f"driver=file,node-name=below,filename={image}")
+    try:
+        said = node_add_fails("driver=qcow2,node-name=top,file=below")
+        check("backing=NODE" in said and "null" in said, said)
+        lib.attach_fails("driver=qcow2,file=below", "--image-opts",
+                         says="backing=NODE")
+        with lib.Attached("driver=qcow2,file=below", "--no-backing",
+                          "--image-opts"):
+            pass
+        with lib.Attached('{"driver": "qcow2", "file": "below", '
+                          '"backing": null}', "--image-opts") as dev, \
+             lib.Disk(dev) as disk:
+            check(disk.size == ODD, f"size {disk.size}")
+    finally:
+        lib.ctl("node", "del", "below")
+    said = node_add_fails(f"driver=nosuch,file.filename={image}",
+                          (lib.UNSUPPORTED,))
+    check("nosuch" in said, said)
+
+
+def test_relative_to_link():
+    """As in QEMU, the directory is that of the name, not of its target."""
+    image = clone("same.qcow2", "same.raw")
+    os.makedirs(lib.scratch("links"), exist_ok=True)
+    link = lib.scratch("links/link.qcow2")
+    os.symlink(image, link)
+    opts = f"driver=qcow2,file.filename={link}"
+    for args in ((link, "-r"), (opts, "-r", "--image-opts")):
+        done = lib.attach_fails(*args, code=(lib.NODEV,))
+        check("links/same.raw" in done.stderr, done.stderr)
+    os.rename(lib.scratch("same.raw"), lib.scratch("links/same.raw"))
+    for args in ((link, "-r"), (opts, "-r", "--image-opts")):
+        with lib.Attached(*args) as dev, \
+             lib.Disk(dev, readonly=True) as disk:
+            lib.verify(disk, expected("same.raw"))
+            check(lib.sys_block(dev, "qblk/image") == image,
+                  "the label is not the target of the link")
+
+
 def test_base_is_locked():
     """Writers are kept away from a backing file in use; readers are not."""
     image = clone("same-512.qcow2", "same-4k.qcow2")
