@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_ROWS	32
 
@@ -206,26 +207,28 @@ static void print_main_help(void)
 
 int parse_number(const char *text, bool suffixes, uint64_t *to)
 {
-	static const char letters[] = "KMGTPE";
+	static const char letters[] = "bkmgtpe";
+	bool hex = !strncasecmp(text, "0x", 2);
 	unsigned long long value;
 	unsigned int shift = 0;
 	const char *letter;
 	char *end;
 
-	if (!isdigit((unsigned char)*text))
+	/* strtoull() would take a sign, and "0x" alone for 0. */
+	if (hex ? !isxdigit((unsigned char)text[2]) :
+		  !isdigit((unsigned char)*text))
 		return -EINVAL;
 	errno = 0;
-	value = strtoull(text, &end, 0);
+	value = strtoull(text, &end, hex ? 16 : 10);
 	if (errno)
 		return -ERANGE;
-	if (suffixes && *end) {
-		letter = strchr(letters, toupper((unsigned char)*end));
+	/* As in the kernel: letters after hexadecimal digits are ambiguous. */
+	if (suffixes && *end && !hex) {
+		letter = strchr(letters, tolower((unsigned char)*end));
 		if (!letter)
 			return -EINVAL;
-		shift = 10 * (letter - letters + 1);
+		shift = 10 * (letter - letters);
 		end++;
-		if (!strcmp(end, "iB"))
-			end += 2;
 	}
 	if (*end)
 		return -EINVAL;

@@ -26,7 +26,7 @@ enum status {
  * @ARG_FLAG: bool, no value
  * @ARG_TEXT: const char *
  * @ARG_NUMBER: uint64_t
- * @ARG_SIZE: uint64_t, the text has an optional suffix K, M, G, T, P or E
+ * @ARG_SIZE: uint64_t, the text has an optional suffix B, K, M, G, T, P or E
  */
 enum arg_kind {
 	ARG_FLAG,
@@ -137,7 +137,7 @@ int usage_error(const struct command *cmd, const char *fmt, ...);
 /**
  * parse_number - read a number
  * @text: decimal, or hexadecimal with 0x; nothing else may follow
- * @suffixes: but one of K, M, G, T, P and E
+ * @suffixes: but, after a decimal number, one of B, K, M, G, T, P and E
  * @to: gets it
  *
  * Return: 0, -EINVAL or -ERANGE.

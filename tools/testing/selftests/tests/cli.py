@@ -97,6 +97,10 @@ def test_usage():
                  ("detach",), ("show",), ("list", "--bogus"),
                  ("attach", "a", "b"), ("detach", "--lazy", "--force", "x"),
                  ("attach", "-o", "potato", "-f", "raw", "x"),
+                 ("attach", "-o", "0x200K", "-f", "raw", "x"),
+                 ("attach", "-o", "1KiB", "-f", "raw", "x"),
+                 ("attach", "-o", "0x", "-f", "raw", "x"),
+                 ("attach", "-o", "-512", "-f", "raw", "x"),
                  ("attach", "--discard", "potato", "x")):
         done = lib.ctl(*argv, ok=(lib.USAGE,))
         check(done.stderr.strip() and not done.stdout.strip(),
@@ -137,3 +141,14 @@ def test_sysfs():
     with lib.Attached(image, "--discard", "ignore") as dev:
         check(lib.sys_block(dev, "queue/discard_max_bytes") == "0",
               "--discard ignore, yet discards are offered")
+
+
+def test_numbers():
+    """Numbers are decimal unless they begin with 0x, as in the kernel."""
+    image = lib.scratch("numbers.raw")
+    lib.write_sparse(image, bytes(4 * MIB))
+    for text, offset in (("01024", 1024), ("0x400", 1024), ("1k", 1024),
+                         ("1M", MIB), ("512b", 512), ("512B", 512)):
+        with lib.Attached(image, "-f", "raw", "-o", text) as dev:
+            size = int(lib.sys_block(dev, "size")) * 512
+            check(size == 4 * MIB - offset, f"-o {text}: size {size}")
