@@ -139,18 +139,6 @@ static void check_drivers(struct qblk_sock *sock, const struct qblk_graph *g,
 			err->code = EOPNOTSUPP;
 }
 
-static void explain_busy(struct qblk_sock *sock, const char *path,
-			 struct qblk_error *err)
-{
-	struct holders h;
-	size_t len = strlen(err->text);
-
-	find_image_holders(&h, sock, path);
-	if (h.nr)
-		snprintf(err->text + len, sizeof(err->text) - len, " (%s)",
-			 h.text);
-}
-
 static int graph_of_image(struct qblk_sock *sock, struct qblk_graph *g,
 			  const struct attach_opts *o, const char *path,
 			  struct qblk_error *err)
@@ -227,8 +215,7 @@ static struct json_object *attach(struct qblk_sock *sock,
 		ret = graph_of_image(sock, &g, o, path, err);
 	else if (o->image_opts)
 		ret = graph_of_options(sock, &g, o, err);
-	if (g.busy)
-		explain_busy(sock, g.busy, err);
+	explain_busy(sock, g.busy, err);
 	p.read_only |= root_is_read_only(&g);
 	if (!ret) {
 		disk = qblk_export_add(sock, &g, &p, err);
@@ -248,6 +235,7 @@ int cmd_attach(const struct command *cmd, const void *opts, int argc,
 	struct json_object *disk;
 	struct qblk_sock *sock;
 	const char *name;
+	uint64_t since;
 	int ret;
 
 	ret = check_usage(cmd, o, argc);
@@ -256,12 +244,13 @@ int cmd_attach(const struct command *cmd, const void *opts, int argc,
 	sock = qblk_open(&err);
 	if (!sock)
 		return fail(cmd, path, &err);
+	since = time_usec();
 	disk = attach(sock, o, path, &err);
 	qblk_close(sock);
 	if (!disk)
 		return fail(cmd, path ? path : o->node, &err);
 	name = qblk_get_str(disk, "disk");
-	wait_for_disk(name);
+	wait_for_disk(name, since);
 	printf("/dev/%s\n", name);
 	json_object_put(disk);
 	return STATUS_OK;

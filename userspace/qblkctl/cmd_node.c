@@ -76,6 +76,7 @@ int cmd_node_add(const struct command *cmd, const void *opts, int argc,
 		return fail(cmd, NULL, &err);
 	if (!parse(sock, argv[0], o->read_only, &g, &err))
 		names = qblk_node_add(sock, &g, &err);
+	explain_busy(sock, g.busy, &err);
 	qblk_graph_free(&g);
 	qblk_close(sock);
 	if (!names)

@@ -153,10 +153,24 @@ static bool node_exists(const char *name, dev_t dev)
 	return !stat(path, &st) && S_ISBLK(st.st_mode) && st.st_rdev == dev;
 }
 
-/* udev writes "I:" with the time when it has finished with a new device. */
-static bool udev_has_seen(dev_t dev)
+uint64_t time_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000ULL + t.tv_nsec / 1000;
+}
+
+/*
+ * udev writes "I:" with the time when it began with a new device, and writes it
+ * when it has finished.  Device numbers come back: what is older than the disk
+ * is about one that had the number before, and is there until udev gets to
+ * know that it went.
+ */
+static bool udev_has_seen(dev_t dev, uint64_t since)
 {
 	char path[64], line[512];
+	unsigned long long usec;
 	bool seen = false;
 	FILE *f;
 
@@ -166,12 +180,12 @@ static bool udev_has_seen(dev_t dev)
 	if (!f)
 		return false;
 	while (!seen && fgets(line, sizeof(line), f))
-		seen = !strncmp(line, "I:", 2);
+		seen = sscanf(line, "I:%llu", &usec) == 1 && usec >= since;
 	fclose(f);
 	return seen;
 }
 
-void wait_for_disk(const char *disk)
+void wait_for_disk(const char *disk, uint64_t since)
 {
 	struct json_object *devices = disk_devices(disk);
 	bool udev = !access("/run/udev/control", F_OK);
@@ -182,7 +196,7 @@ void wait_for_disk(const char *disk)
 
 		while (!node_exists(name, dev) && node_tries++ < NODE_TRIES)
 			nap();
-		while (udev && !udev_has_seen(dev) &&
+		while (udev && !udev_has_seen(dev, since) &&
 		       udev_tries++ < UDEV_TRIES)
 			nap();
 	}

@@ -56,37 +56,125 @@ static const char *device_at(struct json_object *devices, const char *path)
 	return device_name(devices, st.st_rdev);
 }
 
-/* "36 35 98:0 /root /mnt rw,noatime - btrfs /dev/qblk0 rw" */
-static void add_mount(struct holders *h, struct json_object *devices,
-		      const char *line)
+/**
+ * struct mounts - a search for mounts
+ * @h: gets them
+ * @devices: see disk_devices()
+ * @seen: mount namespaces that have been looked at, and mounts that have been
+ *	found: a namespace begins as a copy of another one
+ */
+struct mounts {
+	struct holders *h;
+	struct json_object *devices;
+	struct json_object *seen;
+};
+
+static bool seen_before(struct mounts *m, const char *key)
+{
+	if (json_object_object_get_ex(m->seen, key, NULL))
+		return true;
+	json_object_object_add(m->seen, key, NULL);
+	return false;
+}
+
+static void read_comm(const char *pid, char *buf, size_t len)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	f = fopen(path, "re");
+	if (!f || !fgets(buf, len, f))
+		snprintf(buf, len, "process");
+	buf[strcspn(buf, "\n")] = 0;
+	if (f)
+		fclose(f);
+}
+
+/*
+ * "36 35 98:0 /root /mnt rw,noatime - btrfs /dev/qblk0 rw", as process @pid or,
+ * if that is NULL, this one sees it
+ */
+static void add_mount(struct mounts *m, const char *line, const char *pid)
 {
 	const char *rest = strstr(line, " - ");
-	char where[256], source[256] = "";
+	char where[256], source[256] = "", key[300], comm[64];
 	unsigned int maj, min;
 	const char *name;
 
 	if (sscanf(line, "%*d %*d %u:%u %*s %255s", &maj, &min, where) != 3)
 		return;
-	name = device_name(devices, makedev(maj, min));
+	name = device_name(m->devices, makedev(maj, min));
 	/* Some file systems have numbers of their own. */
 	if (!name && rest && sscanf(rest, " - %*s %255s", source) == 1)
-		name = device_at(devices, source);
-	if (name)
-		add_holder(h, "%s is mounted on %s", name, where);
+		name = device_at(m->devices, source);
+	if (!name)
+		return;
+	snprintf(key, sizeof(key), "%s %s", name, where);
+	if (seen_before(m, key))
+		return;
+	if (!pid) {
+		add_holder(m->h, "%s is mounted on %s", name, where);
+		return;
+	}
+	read_comm(pid, comm, sizeof(comm));
+	add_holder(m->h,
+		   "%s is mounted on %s in the mount namespace of %s (process %s)",
+		   name, where, comm, pid);
 }
 
-static void find_mounts(struct holders *h, struct json_object *devices)
+static void read_mounts(struct mounts *m, const char *pid)
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char path[300];
 	char *line = NULL;
 	size_t size = 0;
+	FILE *f;
 
+	snprintf(path, sizeof(path), "/proc/%s/mountinfo", pid ? pid : "self");
+	f = fopen(path, "re");
 	if (!f)
 		return;
 	while (getline(&line, &size, f) > 0)
-		add_mount(h, devices, line);
+		add_mount(m, line, pid);
 	free(line);
 	fclose(f);
+}
+
+/* Is the mount namespace of a process one that is still to be looked at? */
+static bool new_namespace(struct mounts *m, const char *pid)
+{
+	char path[300], name[64];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
+	len = readlink(path, name, sizeof(name) - 1);
+	if (len < 0)
+		return false;
+	name[len] = 0;
+	return !seen_before(m, name);
+}
+
+/* One process tells for all in its namespace. */
+static void find_mounts(struct holders *h, struct json_object *devices)
+{
+	struct mounts m = {
+		.h = h,
+		.devices = devices,
+		.seen = json_object_new_object(),
+	};
+	struct dirent *entry;
+	DIR *d;
+
+	new_namespace(&m, "self");
+	read_mounts(&m, NULL);
+	d = opendir("/proc");
+	while (d && (entry = readdir(d)))
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    new_namespace(&m, entry->d_name))
+			read_mounts(&m, entry->d_name);
+	if (d)
+		closedir(d);
+	json_object_put(m.seen);
 }
 
 static void find_swaps(struct holders *h, struct json_object *devices)
@@ -158,21 +246,9 @@ static void find_loops(struct holders *h, struct json_object *devices)
 	closedir(d);
 }
 
-static void read_comm(const char *pid, char *buf, size_t len)
-{
-	char path[300];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
-	f = fopen(path, "re");
-	if (!f || !fgets(buf, len, f))
-		snprintf(buf, len, "process");
-	buf[strcspn(buf, "\n")] = 0;
-	if (f)
-		fclose(f);
-}
-
-static bool has_open(const char *pid, file_match match, const void *arg)
+/* @links: "fd", or "map_files" for what is mapped, be it open or not */
+static bool has_file(const char *pid, const char *links, file_match match,
+		     const void *arg)
 {
 	struct dirent *entry;
 	bool found = false;
@@ -180,12 +256,12 @@ static bool has_open(const char *pid, file_match match, const void *arg)
 	struct stat st;
 	DIR *d;
 
-	snprintf(dir, sizeof(dir), "/proc/%s/fd", pid);
+	snprintf(dir, sizeof(dir), "/proc/%s/%s", pid, links);
 	d = opendir(dir);
 	if (!d)
 		return false;
 	while (!found && (entry = readdir(d)))
-		found = isdigit((unsigned char)entry->d_name[0]) &&
+		found = entry->d_name[0] != '.' &&
 			!fstatat(dirfd(d), entry->d_name, &st, 0) &&
 			match(&st, arg);
 	closedir(d);
@@ -202,6 +278,7 @@ static bool is_udev(const char *comm)
 static void find_processes(struct holders *h, file_match match, const void *arg)
 {
 	struct dirent *entry;
+	const char *how;
 	char comm[64];
 	DIR *d;
 
@@ -210,12 +287,18 @@ static void find_processes(struct holders *h, file_match match, const void *arg)
 		return;
 	while ((entry = readdir(d))) {
 		if (!isdigit((unsigned char)entry->d_name[0]) ||
-		    atoi(entry->d_name) == getpid() ||
-		    !has_open(entry->d_name, match, arg))
+		    atoi(entry->d_name) == getpid())
+			continue;
+		how = NULL;
+		if (has_file(entry->d_name, "fd", match, arg))
+			how = "opened";
+		else if (has_file(entry->d_name, "map_files", match, arg))
+			how = "mapped";
+		if (!how)
 			continue;
 		read_comm(entry->d_name, comm, sizeof(comm));
 		if (!is_udev(comm))
-			add_holder(h, "opened by %s (process %s)", comm,
+			add_holder(h, "%s by %s (process %s)", how, comm,
 				   entry->d_name);
 	}
 	closedir(d);
@@ -294,15 +377,19 @@ static void find_disks(struct holders *h, struct qblk_sock *sock,
 	json_object_put(nodes);
 }
 
-void find_image_holders(struct holders *h, struct qblk_sock *sock,
-			const char *path)
+void explain_busy(struct qblk_sock *sock, const char *path,
+		  struct qblk_error *err)
 {
+	size_t len = strlen(err->text);
+	struct holders h = {};
 	struct stat st;
 
-	memset(h, 0, sizeof(*h));
-	if (stat(path, &st))
+	if (!path || stat(path, &st))
 		return;
-	find_disks(h, sock, &st);
-	find_processes(h, match_image, &st);
-	finish(h);
+	find_disks(&h, sock, &st);
+	find_processes(&h, match_image, &st);
+	finish(&h);
+	if (h.nr)
+		snprintf(err->text + len, sizeof(err->text) - len, " (%s)",
+			 h.text);
 }

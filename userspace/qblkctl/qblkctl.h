@@ -250,12 +250,20 @@ struct json_object *find_disk(struct qblk_sock *sock, const char *text,
 			      struct qblk_error *err);
 
 /**
+ * time_usec - the time that udev writes down, CLOCK_MONOTONIC
+ *
+ * Return: microseconds.
+ */
+uint64_t time_usec(void);
+
+/**
  * wait_for_disk - wait until a disk and its partitions can be used
  * @disk: ``qblkN``
+ * @since: time_usec() from before it was made
  *
  * That is until the device nodes exist and udev, if it runs, has seen them.
  */
-void wait_for_disk(const char *disk);
+void wait_for_disk(const char *disk, uint64_t since);
 
 /**
  * disk_devices - a disk and its partitions
@@ -287,13 +295,13 @@ struct holders {
 void find_disk_holders(struct holders *h, const char *disk);
 
 /**
- * find_image_holders - who uses an image
- * @h: gets them
+ * explain_busy - add who uses an image to a message
  * @sock: connection
- * @path: of the image
+ * @path: of the image, or NULL to do nothing
+ * @err: says that it is busy
  */
-void find_image_holders(struct holders *h, struct qblk_sock *sock,
-			const char *path);
+void explain_busy(struct qblk_sock *sock, const char *path,
+		  struct qblk_error *err);
 
 /* chain.c */
 

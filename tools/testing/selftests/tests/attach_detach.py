@@ -153,6 +153,16 @@ def test_one_writer():
         lib.attach_fails(image, code=(lib.BUSY,))
 
 
+def test_busy_node():
+    """node add names who has the image, as attach does."""
+    image = lib.fixture("a.qcow2")
+    with lib.Attached(image) as dev:
+        done = lib.ctl("node", "add",
+                       f"driver=qcow2,node-name=n,file.filename={image}",
+                       ok=(lib.BUSY,))
+        check(dev in done.stderr, f"{dev} is not named: {done.stderr}")
+
+
 def test_missing_things():
     done = lib.attach_fails(lib.scratch("no-such-file"),
                             code=(lib.FAILED, lib.NODEV))
