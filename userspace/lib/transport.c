@@ -149,6 +149,15 @@ static void set_option(int fd, int level, int option, int value)
 	(void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+/* Beyond the system's limit with CAP_NET_ADMIN, else up to it */
+static void set_buffer(int fd, int force, int option)
+{
+	int size = SOCKET_BUFFER;
+
+	if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof(size)))
+		set_option(fd, SOL_SOCKET, option, size);
+}
+
 static int sock_connect(struct qblk_sock *sock, struct qblk_error *err)
 {
 	int fd, ret;
@@ -165,8 +174,8 @@ static int sock_connect(struct qblk_sock *sock, struct qblk_error *err)
 	fd = nl_socket_get_fd(sock->nl);
 	set_option(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
 	set_option(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-	set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER);
-	set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER);
+	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
 
 	sock->family = genl_ctrl_resolve(sock->nl, QBLK_FAMILY_NAME);
 	if (sock->family < 0)
