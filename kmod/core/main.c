@@ -42,9 +42,6 @@ static int __init qblk_init(void)
 	int ret;
 
 	qblk_zeroes_init();
-	ret = qcow2_init();
-	if (ret)
-		return ret;
 	ret = register_builtin();
 	if (ret)
 		goto err_qcow2;

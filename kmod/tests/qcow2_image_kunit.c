@@ -936,6 +936,53 @@ static void image_discard_bounded(struct kunit *test)
 	image_expect_clean(img);
 }
 
+/* The file of an image is in an image: locks and work nest. */
+static void image_nested(struct kunit *test)
+{
+	struct image *outer = image_create(test, &image_order_cfg, 1 * MB);
+	static const struct image_cfg inner_cfg = {
+		.desc = "inner",
+		.version = 3, .cluster_bits = 12, .refcount_order = 4,
+		.size = 1 * MB,
+	};
+	struct qblk_child_ref file = { .name = "file" };
+	struct qblk_node_params p = {
+		.driver = "qcow2",
+		.name = "kunit-outer",
+		.children = &file,
+		.nr_children = 1,
+	};
+	struct qblk_err err = {};
+	struct image *inner;
+	int round;
+	u64 pos;
+
+	/* its leaf has the name of the other one's */
+	KUNIT_ASSERT_EQ(test, 0, memleaf_node_close(test, outer->leaf->node));
+	inner = image_create(test, &inner_cfg, 3 * MB);
+	image_open(inner);
+	KUNIT_ASSERT_EQ(test, 0, qblk_pwrite(&inner->edge, 0,
+					     outer->leaf->length,
+					     outer->leaf->data, 0));
+	file.node = inner->node;
+	outer->node = memleaf_node_open(test, &p, &err);
+	KUNIT_ASSERT_FALSE_MSG(test, IS_ERR(outer->node), "%s", err.msg);
+	memleaf_edge_init(&outer->edge, outer->node);
+	for (round = 1; round <= 2; round++) {
+		for (pos = 100; pos < 250 * KB; pos += 12 * KB)
+			KUNIT_ASSERT_EQ(test, 0, image_write(outer, pos, 5000,
+							     round));
+		KUNIT_ASSERT_EQ(test, 0, image_discard(outer, 0, 64 * KB));
+		KUNIT_ASSERT_EQ(test, 0, image_zero(outer, 64 * KB, 64 * KB,
+						    QBLK_REQ_MAY_UNMAP));
+		KUNIT_ASSERT_EQ(test, 0, qblk_flush(&outer->edge));
+	}
+	image_expect_data(outer, 0, outer->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(outer));
+	KUNIT_ASSERT_EQ(test, 0, image_close(inner));
+	image_expect_clean(inner);
+}
+
 static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE_PARAM(image_untouched, image_cfg_gen_params),
 	KUNIT_CASE_PARAM(image_sequential, image_cfg_gen_params),
@@ -951,6 +998,7 @@ static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE(image_alloc_read),
 	KUNIT_CASE(image_freed_in_flight),
 	KUNIT_CASE(image_freed_not_stable),
+	KUNIT_CASE(image_nested),
 	KUNIT_CASE_PARAM(image_concurrent, image_thread_gen_params),
 	KUNIT_CASE_PARAM(image_fail_once, image_fail_gen_params),
 	KUNIT_CASE_PARAM(image_fail_forever, image_fail_gen_params),

@@ -126,7 +126,7 @@ void qcow2_free_commit(struct qcow2_state *s, struct list_head *list)
 	list_for_each_entry(f, list, entry)
 		WRITE_ONCE(s->nr_frees, s->nr_frees + 1);
 	list_splice_tail_init(list, &s->frees_new);
-	queue_delayed_work(qcow2_wq, &s->wb_work, QCOW2_FREE_DELAY);
+	queue_delayed_work(s->wq, &s->wb_work, QCOW2_FREE_DELAY);
 }
 
 /**

@@ -22,8 +22,6 @@
 /* Records of freed clusters there always are; one is enough for progress. */
 #define QCOW2_FREE_RESERVE		16
 
-struct workqueue_struct *qcow2_wq;
-
 static const struct qblk_opt_desc qcow2_opt_table[] = {
 	{
 		.name = "l2-cache-size",
@@ -241,20 +239,43 @@ static int qcow2_autoclear(struct qcow2_state *s, struct qblk_err *err)
 	return 0;
 }
 
+/*
+ * Lock classes of its own for each image: the file of an image may be in
+ * another image, whose locks are then taken inside of its locks.  The graph has
+ * no cycles, so nor has the order.
+ */
+static void qcow2_init_locks(struct qcow2_state *s)
+{
+	lockdep_register_key(&s->lock_key);
+	lockdep_register_key(&s->free_key);
+	mutex_init(&s->wb_mutex);
+	lockdep_set_class_and_subclass(&s->wb_mutex, &s->lock_key, 0);
+	mutex_init(&s->lock);
+	lockdep_set_class_and_subclass(&s->lock, &s->lock_key, 1);
+	mutex_init(&s->header_lock);
+	lockdep_set_class_and_subclass(&s->header_lock, &s->lock_key, 2);
+	INIT_WORK(&s->free_work, qcow2_free_work_fn);
+	lockdep_init_map(&s->free_work.lockdep_map, "qcow2_free_work",
+			 &s->free_key, 0);
+	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
+}
+
+static void qcow2_exit_locks(struct qcow2_state *s)
+{
+	lockdep_unregister_key(&s->free_key);
+	lockdep_unregister_key(&s->lock_key);
+}
+
 static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
 {
 	s->node = node;
 	s->file = node->file;
-	mutex_init(&s->lock);
-	mutex_init(&s->header_lock);
-	mutex_init(&s->wb_mutex);
+	qcow2_init_locks(s);
 	INIT_LIST_HEAD(&s->allocs);
 	init_waitqueue_head(&s->alloc_wait);
 	INIT_LIST_HEAD(&s->frees_new);
 	INIT_LIST_HEAD(&s->frees_stable);
 	s->max_frees = QCOW2_MAX_FREES;
-	INIT_WORK(&s->free_work, qcow2_free_work_fn);
-	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
 }
 
 /*
@@ -268,11 +289,13 @@ static int qcow2_init_reserves(struct qcow2_state *s)
 	if (s->node->read_only)
 		return 0;
 	s->buf_bytes = min(max(QCOW2_BUF_BYTES, align), s->cluster_size);
+	s->wq = alloc_workqueue("qblk/%.16s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
+				s->node->name);
 	s->buf = kmalloc(s->buf_bytes, GFP_KERNEL);
 	s->free_pool = mempool_create_kmalloc_pool(QCOW2_FREE_RESERVE,
 						   sizeof(struct qcow2_free));
 	s->cow_pool = mempool_create_kmalloc_pool(1, qcow2_cow_bytes(s));
-	return s->buf && s->free_pool && s->cow_pool ? 0 : -ENOMEM;
+	return s->wq && s->buf && s->free_pool && s->cow_pool ? 0 : -ENOMEM;
 }
 
 /* What does not come from the image, once the header is known */
@@ -292,6 +315,8 @@ static int qcow2_init_resources(struct qcow2_state *s,
 /* Everything but what is on disk; also when only some of it was set up */
 static void qcow2_free_state(struct qcow2_state *s)
 {
+	if (s->wq)
+		destroy_workqueue(s->wq);
 	qcow2_cache_exit(&s->l2_cache);
 	qcow2_cache_exit(&s->ref_cache);
 	qcow2_inbuf_exit(s);
@@ -311,16 +336,20 @@ static int qcow2_open(struct qblk_node *node, const void *optp,
 
 	qcow2_init_state(s, node);
 	ret = qcow2_read_header(s, err);
-	if (ret)
+	if (ret) {
+		qcow2_exit_locks(s);
 		return ret;
+	}
 	qcow2_set_geometry(s);
 	ret = qcow2_init_resources(s, opts);
 	if (!ret)
 		ret = qcow2_read_tables(s, err);
 	if (!ret)
 		ret = qcow2_autoclear(s, err);
-	if (ret)
+	if (ret) {
 		qcow2_free_state(s);
+		qcow2_exit_locks(s);
+	}
 	return ret;
 }
 
@@ -334,6 +363,7 @@ static void qcow2_close(struct qblk_node *node)
 	qcow2_free_records(s, &s->frees_new);
 	qcow2_free_records(s, &s->frees_stable);
 	qcow2_free_state(s);
+	qcow2_exit_locks(s);
 }
 
 static int qcow2_probe(const u8 *buf, size_t len, struct qblk_probe *p,
@@ -398,7 +428,7 @@ static void qcow2_drain_end(struct qblk_node *node)
 	struct qcow2_state *s = node->priv;
 
 	if (!node->read_only)
-		queue_delayed_work(qcow2_wq, &s->wb_work, HZ);
+		queue_delayed_work(s->wq, &s->wb_work, HZ);
 }
 
 static void qcow2_cache_info(struct qblk_info *info, struct qcow2_cache *c,
@@ -474,23 +504,10 @@ struct qblk_driver qblk_drv_qcow2 = {
 };
 
 /**
- * qcow2_init - what all images share
- *
- * Return: 0 or -ENOMEM.
- */
-int qcow2_init(void)
-{
-	qcow2_wq = alloc_workqueue("qblk_qcow2", WQ_MEM_RECLAIM | WQ_UNBOUND,
-				   0);
-	return qcow2_wq ? 0 : -ENOMEM;
-}
-
-/**
- * qcow2_exit - undo qcow2_init(), no image is open
+ * qcow2_exit - free what all images share, none is open
  */
 void qcow2_exit(void)
 {
-	destroy_workqueue(qcow2_wq);
 	qcow2_zpool_exit();
 	/* Slices are freed after an RCU grace period, by code of ours. */
 	rcu_barrier();

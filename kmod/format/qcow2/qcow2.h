@@ -20,6 +20,7 @@
 
 #include <linux/gfp.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
 #include <linux/mempool.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
@@ -222,6 +223,10 @@ struct qcow2_alloc {
  * @max_frees: a discard waits while there are more
  * @frees_done: records whose clusters became free
  * @free_work: lets go of @frees_stable
+ * @wq: for @free_work and @wb_work, of a writable image.  Its own, since the
+ *	work of an image may wait for that of the image in its file
+ * @lock_key: lock class of the mutexes, which nest in those of other images
+ * @free_key: lock class of @free_work, likewise
  * @wb_work: write-back some time after clusters were freed
  * @inbuf: buffers for compressed bytes
  * @free_pool: records of freed clusters
@@ -260,6 +265,9 @@ struct qcow2_state {
 	unsigned long nr_frees;
 	unsigned long max_frees;
 	unsigned long frees_done;
+	struct workqueue_struct *wq;
+	struct lock_class_key lock_key;
+	struct lock_class_key free_key;
 	struct work_struct free_work;
 	struct delayed_work wb_work;
 	mempool_t *inbuf;
@@ -299,8 +307,6 @@ static inline u32 qcow2_slice_l2_bits(const struct qcow2_state *s)
 {
 	return s->slice_bits - 3;
 }
-
-extern struct workqueue_struct *qcow2_wq;
 
 /* codec.c: pure functions of bytes */
 int qcow2_header_parse(const u8 *buf, size_t len, struct qcow2_header *h,
@@ -409,7 +415,6 @@ int qcow2_header_write(struct qcow2_state *s, u32 field, const void *buf,
 
 /* open.c */
 extern struct qblk_driver qblk_drv_qcow2;
-int qcow2_init(void);
 void qcow2_exit(void);
 
 #endif /* _QBLK_QCOW2_H */

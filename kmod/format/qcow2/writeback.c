@@ -68,7 +68,7 @@ static int qcow2_frees_stabilise(struct qcow2_state *s,
 	mutex_lock(&s->lock);
 	list_splice_tail(frees, &s->frees_stable);
 	mutex_unlock(&s->lock);
-	queue_work(qcow2_wq, &s->free_work);
+	queue_work(s->wq, &s->free_work);
 	return 0;
 }
 

@@ -11,8 +11,7 @@ extern struct qblk_driver qblk_drv_null;
 extern struct qblk_driver qblk_drv_raw;
 extern struct qblk_driver qblk_drv_qcow2;
 
-/* What qcow2 needs once for all images */
-int qcow2_init(void);
+/* Free what qcow2 keeps for all images */
 void qcow2_exit(void);
 
 #endif /* _QBLK_BUILTIN_H */
