@@ -200,6 +200,7 @@ static const struct corrupt_table {
 } corrupt_tables[] = {
 	{ "header", 0 },
 	{ "refcount table", 1 },
+	{ "refcount block", 2 },
 	{ "L1 table", 3 },
 };
 
@@ -276,6 +277,127 @@ static void corrupt_refcounts_outside(struct kunit *test)
 	KUNIT_EXPECT_LE(test, s->free_cluster_index, CORRUPT_CS / 2);
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
 	KUNIT_EXPECT_FALSE(test, corrupt_bit(img));
+}
+
+/* Metadata that an L2 entry calls data */
+static const struct corrupt_target {
+	const char *desc;
+	u64 cluster;	/* 0 for the first L2 table, 4 for a snapshot table */
+	u64 flags;
+} corrupt_targets[] = {
+	{ "refcount table", 1, 0 },
+	{ "refcount table, zero cluster", 1, QCOW2_OFLAG_ZERO },
+	{ "refcount block", 2, 0 },
+	{ "refcount block, zero cluster", 2, QCOW2_OFLAG_ZERO },
+	{ "L1 table", 3, 0 },
+	{ "L1 table, zero cluster", 3, QCOW2_OFLAG_ZERO },
+	{ "L2 table", 0, 0 },
+	{ "L2 table, zero cluster", 0, QCOW2_OFLAG_ZERO },
+	{ "snapshot table", 4, 0 },
+	{ "snapshot table, zero cluster", 4, QCOW2_OFLAG_ZERO },
+};
+
+KUNIT_ARRAY_PARAM_DESC(corrupt_target, corrupt_targets, desc);
+
+static u64 corrupt_add_snapshot(struct image *img)
+{
+	u64 table;
+
+	img->next = img->leaf->length / CORRUPT_CS;
+	table = image_add_cluster(img);
+	put_unaligned_be32(1, img->leaf->data + 60);
+	put_unaligned_be64(table, img->leaf->data + 64);
+	return table;
+}
+
+/* Let the second cluster of the disk be metadata.  Return: where that is. */
+static u64 corrupt_aim(struct image *img, const struct corrupt_target *target)
+{
+	u64 host = target->cluster * CORRUPT_CS;
+
+	if (target->cluster == 4)
+		host = corrupt_add_snapshot(img);
+	else if (!target->cluster)
+		host = corrupt_l1_entry(img, 0) & QCOW2_L1E_OFFSET_MASK;
+	image_set_l2(img, CORRUPT_CS, host | QCOW2_OFLAG_COPIED |
+				      target->flags);
+	return host;
+}
+
+static void corrupt_write_on_table(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	u64 host = corrupt_aim(img, test->param_value);
+	u8 *saved = memleaf_valloc(test, CORRUPT_CS);
+	struct qblk_mapping m;
+
+	memcpy(saved, img->leaf->data + host, CORRUPT_CS);
+	image_open(img);
+	image_expect_data(img, 0, CORRUPT_CS);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, qblk_map(img->node, CORRUPT_CS, 512,
+						QBLK_MAP_WRITE, &m));
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, CORRUPT_CS, 512, 9));
+	KUNIT_EXPECT_MEMEQ(test, saved, img->leaf->data + host, CORRUPT_CS);
+	corrupt_expect_fatal(img);
+	KUNIT_EXPECT_MEMEQ(test, saved, img->leaf->data + host, CORRUPT_CS);
+}
+
+static void corrupt_discard_table(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	u64 host = corrupt_aim(img, test->param_value);
+	struct qcow2_state *s;
+
+	image_open(img);
+	s = img->node->priv;
+	KUNIT_EXPECT_EQ(test, 0, image_discard(img, CORRUPT_CS, CORRUPT_CS));
+	KUNIT_EXPECT_EQ(test, 0, qblk_flush(&img->edge));
+	flush_work(&s->free_work);
+	KUNIT_EXPECT_EQ(test, 0, img->leaf->count[MEMLEAF_DISCARD]);
+	KUNIT_EXPECT_EQ(test, 1,
+			refcount_model_get(img->leaf->data + 2 * CORRUPT_CS, 4,
+					   host / CORRUPT_CS));
+	corrupt_expect_fatal(img);
+}
+
+/* An L2 table where other metadata is */
+static void corrupt_l2_on_table(struct kunit *test)
+{
+	const struct corrupt_table *table = test->param_value;
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	u8 *saved = memleaf_valloc(test, CORRUPT_CS);
+
+	if (!table->cluster)
+		kunit_skip(test, "offset 0 is no table");
+	put_unaligned_be64(table->cluster * CORRUPT_CS | QCOW2_OFLAG_COPIED,
+			   img->leaf->data + img->l1_offset);
+	memcpy(saved, img->leaf->data + table->cluster * CORRUPT_CS,
+	       CORRUPT_CS);
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 1 << 20, CORRUPT_CS, 9));
+	corrupt_expect_fatal(img);
+	KUNIT_EXPECT_MEMEQ(test, saved,
+			   img->leaf->data + table->cluster * CORRUPT_CS,
+			   CORRUPT_CS);
+}
+
+/* A refcount block where the L1 table is, or an L2 table */
+static void corrupt_refblock_on_table(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	u64 l2 = corrupt_l1_entry(img, 0) & QCOW2_L1E_OFFSET_MASK;
+
+	put_unaligned_be64(3 * CORRUPT_CS, img->leaf->data + CORRUPT_CS);
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 1 << 20, CORRUPT_CS, 9));
+	corrupt_expect_fatal(img);
+
+	put_unaligned_be64(0, img->leaf->data + 72);
+	put_unaligned_be64(l2, img->leaf->data + CORRUPT_CS);
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 1 << 20, CORRUPT_CS, 9));
+	image_expect_data(img, 0, 8 * CORRUPT_CS);
+	corrupt_expect_fatal(img);
 }
 
 /* A cluster in use without a refcount: reported when it is freed, not fatal */
@@ -399,6 +521,22 @@ static void corrupt_random_tables(struct kunit *test)
 	}
 }
 
+/* Two L1 entries share a table, and each says that it is its own. */
+static void corrupt_shared_l2(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	struct rnd_state rnd;
+
+	put_unaligned_be64(corrupt_l1_entry(img, 0),
+			   img->leaf->data + img->l1_offset + 8);
+	prandom_seed_state(&rnd, 7);
+	image_open(img);
+	corrupt_exercise(img, &rnd);
+	corrupt_exercise(img, &rnd);
+	if (image_close(img))
+		memleaf_node_abandon(test, img->node);
+}
+
 static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_data_offset),
 	KUNIT_CASE(corrupt_data_offset_write),
@@ -409,6 +547,11 @@ static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_refblock_offset),
 	KUNIT_CASE_PARAM(corrupt_free_table, corrupt_table_gen_params),
 	KUNIT_CASE(corrupt_free_l2),
+	KUNIT_CASE_PARAM(corrupt_write_on_table, corrupt_target_gen_params),
+	KUNIT_CASE_PARAM(corrupt_discard_table, corrupt_target_gen_params),
+	KUNIT_CASE_PARAM(corrupt_l2_on_table, corrupt_table_gen_params),
+	KUNIT_CASE(corrupt_refblock_on_table),
+	KUNIT_CASE(corrupt_shared_l2),
 	KUNIT_CASE(corrupt_endless_refcounts),
 	KUNIT_CASE(corrupt_refcounts_outside),
 	KUNIT_CASE(corrupt_refcount_0),

@@ -23,6 +23,9 @@
 #define QCOW2_MAX_BACKING_NAME		1023U
 #define QCOW2_MAX_FORMAT_NAME		15U
 
+/* An entry of the snapshot table, without what is of variable length */
+#define QCOW2_SNAPSHOT_HEADER_LENGTH	40ULL
+
 /* Host offsets have 56 bits. */
 #define QCOW2_MAX_HOST_OFFSET		BIT_ULL(56)
 

@@ -173,9 +173,14 @@ static void qcow2_free_one_run(struct qcow2_state *s, struct qcow2_free *f)
 
 	mutex_lock(&s->lock);
 	n = qcow2_free_run(s, cluster, f->nr, &last);
+	if (n && last && qcow2_is_metadata(s, f->offset, n << s->cluster_bits)) {
+		qcow2_corrupt(s, true, f->offset, n << s->cluster_bits,
+			      "preventing invalid discard of metadata");
+		n = 0;
+	}
 	mutex_unlock(&s->lock);
 	if (!n) {
-		/* Unreadable refcounts: the rest leaks. */
+		/* Unreadable refcounts, or not to be freed: the rest leaks. */
 		f->nr = 0;
 		return;
 	}

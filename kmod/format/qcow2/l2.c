@@ -164,6 +164,9 @@ static int qcow2_map_slice(struct qcow2_state *s, struct qcow2_slice *slice,
 		ext->child = s->file;
 		ext->offset = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
 	}
+	/* The worker finds out, and reports it. */
+	if (write && qcow2_may_be_table(s, ext->offset, ext->bytes))
+		return -EAGAIN;
 	return 0;
 }
 
@@ -304,6 +307,7 @@ static int qcow2_l2_create(struct qcow2_state *s, u64 index, u64 old)
 		return ret;
 	}
 	entry = offset | QCOW2_OFLAG_COPIED;
+	qcow2_filter_add(&s->l2_filter, offset >> s->cluster_bits);
 	ret = qcow2_write_be64_block(s, s->l1, s->hdr.l1_size,
 				     s->hdr.l1_table_offset, index, entry);
 	if (ret)
@@ -350,6 +354,10 @@ int qcow2_l2_get_writable(struct qcow2_state *s, u64 offset,
 			return ret;
 		l2_offset = s->l1[l1_index] & QCOW2_L1E_OFFSET_MASK;
 	}
+	if (qcow2_l2_misplaced(s, l2_offset))
+		return qcow2_corrupt(s, true, l2_offset, s->cluster_size,
+				     "L2 table on other metadata (L1 index: %#llx)",
+				     l1_index);
 	slice = qcow2_cache_get(&s->l2_cache,
 				qcow2_slice_offset(s, l2_offset, offset));
 	if (IS_ERR(slice))

@@ -121,6 +121,8 @@ static void qcow2_set_geometry(struct qcow2_state *s)
 	s->reftable_offset = s->hdr.refcount_table_offset;
 	s->reftable_size = s->hdr.refcount_table_clusters <<
 			   (s->cluster_bits - 3);
+	s->snapshots_bytes = s->hdr.nb_snapshots *
+			     QCOW2_SNAPSHOT_HEADER_LENGTH;
 	/* QEMU counts the disk in sectors and forgets the rest. */
 	s->node->length = round_down(s->hdr.size, 512);
 }
@@ -207,7 +209,7 @@ static int qcow2_read_tables(struct qcow2_state *s, struct qblk_err *err)
 	if (IS_ERR(table))
 		return PTR_ERR(table);
 	s->reftable = table;
-	return 0;
+	return qcow2_filters_init(s);
 }
 
 /*
@@ -323,6 +325,7 @@ static void qcow2_free_state(struct qcow2_state *s)
 	mempool_destroy(s->free_pool);
 	mempool_destroy(s->cow_pool);
 	kfree(s->buf);
+	qcow2_filters_exit(s);
 	kvfree(s->l1);
 	kvfree(s->reftable);
 }

@@ -149,6 +149,16 @@ struct qcow2_cache {
 #define QCOW2_CACHE_DIRTY	XA_MARK_0
 
 /**
+ * struct qcow2_filter - which clusters may be tables of a kind; a Bloom filter
+ * @bits: bits are only ever set
+ * @order: log2 of their number
+ */
+struct qcow2_filter {
+	unsigned long *bits;
+	u32 order;
+};
+
+/**
  * struct qcow2_free - clusters that lost a reference
  * @entry: in one of the lists of &struct qcow2_state
  * @offset: host offset of the first cluster
@@ -206,7 +216,10 @@ struct qcow2_alloc {
  * @l1: L1 table, host byte order; read without a lock
  * @reftable: refcount table, host byte order
  * @reftable_size: entries
- * @reftable_offset: host offset
+ * @reftable_offset: host offset; like @reftable_size read without a lock
+ * @snapshots_bytes: length of the snapshot table
+ * @l2_filter: where L2 tables are; only in writable images
+ * @ref_filter: where refcount blocks are, likewise
  * @l2_cache: L2 slices
  * @ref_cache: refcount block slices
  * @free_cluster_index: no cluster before this one is free
@@ -252,6 +265,9 @@ struct qcow2_state {
 	u64 *reftable;
 	u32 reftable_size;
 	u64 reftable_offset;
+	u64 snapshots_bytes;
+	struct qcow2_filter l2_filter;
+	struct qcow2_filter ref_filter;
 	struct qcow2_cache l2_cache;
 	struct qcow2_cache ref_cache;
 	u64 free_cluster_index;
@@ -412,6 +428,14 @@ int qcow2_corrupt(struct qcow2_state *s, bool fatal, s64 offset, s64 bytes,
 		  const char *fmt, ...);
 int qcow2_header_write(struct qcow2_state *s, u32 field, const void *buf,
 		       size_t len);
+int qcow2_filters_init(struct qcow2_state *s);
+void qcow2_filters_exit(struct qcow2_state *s);
+void qcow2_filter_add(struct qcow2_filter *f, u64 cluster);
+bool qcow2_may_be_table(const struct qcow2_state *s, u64 offset, u64 bytes);
+bool qcow2_is_metadata(const struct qcow2_state *s, u64 offset, u64 bytes);
+int qcow2_check_write(struct qcow2_state *s, u64 offset, u64 bytes);
+bool qcow2_l2_misplaced(const struct qcow2_state *s, u64 offset);
+bool qcow2_block_misplaced(const struct qcow2_state *s, u64 offset);
 
 /* open.c */
 extern struct qblk_driver qblk_drv_qcow2;

@@ -12,6 +12,7 @@
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include "qcow2.h"
@@ -20,7 +21,7 @@
  * Bytes that allocations in flight may be ahead of the end of the file, if two
  * refcount blocks do not reach further: more than requests in flight can cover.
  */
-#define QCOW2_MAX_AHEAD		(1ULL << 30)
+#define QCOW2_MAX_AHEAD		((u64)SZ_1G)
 
 static u64 qcow2_block_index(const struct qcow2_state *s, u64 cluster)
 {
@@ -56,6 +57,10 @@ static struct qcow2_slice *qcow2_ref_slice(struct qcow2_state *s, u64 cluster)
 		return ERR_PTR(qcow2_corrupt(s, true, -1, -1,
 					     "refcount block offset %#llx unaligned (reftable index: %#llx)",
 					     offset, block));
+	if (qcow2_block_misplaced(s, offset))
+		return ERR_PTR(qcow2_corrupt(s, true, offset, s->cluster_size,
+					     "refcount block on other metadata (reftable index: %#llx)",
+					     block));
 	entry = cluster & ((1ULL << s->refblock_bits) - 1);
 	offset += (entry >> qcow2_slice_ref_bits(s)) << s->slice_bits;
 	return qcow2_cache_get(&s->ref_cache, offset);
@@ -172,27 +177,6 @@ int qcow2_write_be64_block(struct qcow2_state *s, const u64 *table, u32 size,
 	return qblk_pwrite(s->file, table_offset + first * 8ULL, bytes, buf, 0);
 }
 
-/* Does a range meet a table whose place never changes under us? */
-static bool qcow2_overlaps_tables(const struct qcow2_state *s, u64 offset,
-				  u64 bytes)
-{
-	const struct {
-		u64 offset;
-		u64 bytes;
-	} tables[] = {
-		{ 0, s->cluster_size },
-		{ s->hdr.l1_table_offset, s->hdr.l1_size * 8ULL },
-		{ s->reftable_offset, s->reftable_size * 8ULL },
-	};
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(tables); i++)
-		if (offset < tables[i].offset + tables[i].bytes &&
-		    tables[i].offset < offset + bytes)
-			return true;
-	return false;
-}
-
 /* First free entry of a slice from @cluster on, and how many follow. */
 static bool qcow2_scan_slice(const struct qcow2_state *s,
 			     const struct qcow2_slice *slice, u64 *cluster,
@@ -300,12 +284,12 @@ static int qcow2_take(struct qcow2_state *s, u64 cluster, u64 nr)
 {
 	struct qcow2_slice *slice;
 	u64 i;
+	int ret;
 
-	if (qcow2_overlaps_tables(s, cluster << s->cluster_bits,
-				  nr << s->cluster_bits))
-		return qcow2_corrupt(s, true, cluster << s->cluster_bits,
-				     nr << s->cluster_bits,
-				     "preventing invalid allocation on metadata");
+	ret = qcow2_check_write(s, cluster << s->cluster_bits,
+				nr << s->cluster_bits);
+	if (ret)
+		return ret;
 	slice = qcow2_ref_slice(s, cluster);
 	if (IS_ERR_OR_NULL(slice))
 		return slice ? PTR_ERR(slice) : -EIO;
@@ -375,9 +359,9 @@ static int qcow2_refblock_create(struct qcow2_state *s, u64 cluster)
 	ret = qcow2_fit(s, cluster, &nr);
 	if (ret)
 		return ret;
-	if (qcow2_overlaps_tables(s, offset, s->cluster_size))
-		return qcow2_corrupt(s, true, offset, s->cluster_size,
-				     "preventing invalid refcount block on metadata");
+	ret = qcow2_check_write(s, offset, s->cluster_size);
+	if (ret)
+		return ret;
 	ret = qcow2_claim_table(s, &s->ref_cache, offset, s->cluster_size);
 	if (ret)
 		return ret;
@@ -386,6 +370,7 @@ static int qcow2_refblock_create(struct qcow2_state *s, u64 cluster)
 		ret = qcow2_cache_write_dirty(&s->ref_cache);
 	if (!ret)
 		ret = qblk_flush(s->file);
+	qcow2_filter_add(&s->ref_filter, cluster);
 	if (!ret)
 		ret = qcow2_write_be64_block(s, s->reftable, s->reftable_size,
 					     s->reftable_offset, block, offset);
@@ -506,6 +491,22 @@ static int qcow2_growth_switch(struct qcow2_state *s,
 	return ret;
 }
 
+static void qcow2_growth_apply(struct qcow2_state *s,
+			       const struct qcow2_growth *g)
+{
+	u64 offset = (g->start + g->blocks) << s->cluster_bits;
+	u32 i;
+
+	for (i = 0; i < g->blocks; i++)
+		qcow2_filter_add(&s->ref_filter, g->start + i);
+	kvfree(s->reftable);
+	s->reftable = g->table;
+	WRITE_ONCE(s->reftable_size, g->size);
+	WRITE_ONCE(s->reftable_offset, offset);
+	s->hdr.refcount_table_offset = offset;
+	s->hdr.refcount_table_clusters = g->clusters;
+}
+
 /*
  * Grow the refcount table, which covers no free cluster any more.
  *
@@ -532,8 +533,12 @@ static int qcow2_reftable_grow(struct qcow2_state *s)
 		return ret;
 	if (fit < (u64)g.blocks + g.clusters)
 		return -ENOSPC;
-	ret = qcow2_claim_table(s, &s->ref_cache, g.start << s->cluster_bits,
-				(u64)g.blocks << s->cluster_bits);
+	ret = qcow2_check_write(s, g.start << s->cluster_bits,
+				fit << s->cluster_bits);
+	if (!ret)
+		ret = qcow2_claim_table(s, &s->ref_cache,
+					g.start << s->cluster_bits,
+					(u64)g.blocks << s->cluster_bits);
 	if (ret)
 		return ret;
 	g.table = kvcalloc(g.size, 8, GFP_NOIO);
@@ -556,12 +561,7 @@ static int qcow2_reftable_grow(struct qcow2_state *s)
 		kvfree(g.table);
 		return ret;
 	}
-	kvfree(s->reftable);
-	s->reftable = g.table;
-	s->reftable_size = g.size;
-	s->reftable_offset = (g.start + g.blocks) << s->cluster_bits;
-	s->hdr.refcount_table_offset = s->reftable_offset;
-	s->hdr.refcount_table_clusters = g.clusters;
+	qcow2_growth_apply(s, &g);
 	qcow2_free_deferred(s, old_offset, old_clusters);
 	return 0;
 }

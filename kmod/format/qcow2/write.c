@@ -174,31 +174,39 @@ static int qcow2_plan_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
 	a->fresh = false;
 	a->reuse = qcow2_is_private(entry, QCOW2_ZERO_ALLOC);
 	a->nr = qcow2_alloc_run(s, a, max);
-	if (a->reuse)
+	if (a->reuse) {
 		a->host = entry & QCOW2_L2E_OFFSET_MASK;
-	else
+		ret = qcow2_check_write(s, a->host,
+					(u64)a->nr << s->cluster_bits);
+	} else {
 		ret = qcow2_alloc_host(s, a);
+	}
 	if (!ret)
 		list_add_tail(&a->entry, &s->allocs);
 	return ret;
 }
 
-static void qcow2_plan_in_place(struct qcow2_state *s, u64 offset, u64 bytes,
-				const struct qcow2_slice *slice,
-				unsigned int index, unsigned int max,
-				struct qcow2_plan *p)
+static int qcow2_plan_in_place(struct qcow2_state *s, u64 offset, u64 bytes,
+			       const struct qcow2_slice *slice,
+			       unsigned int index, unsigned int max,
+			       struct qcow2_plan *p)
 {
 	u64 skip = qcow2_offset_in_cluster(s, offset);
 	u64 entry = qcow2_l2_entry(slice, index);
 	unsigned int run;
+	int ret;
 
 	run = qcow2_count_run(entry, (const __be64 *)slice->data + index, max,
 			      s->cluster_bits, true);
 	p->in_place = true;
 	p->host = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
 	p->bytes = min(bytes, ((u64)run << s->cluster_bits) - skip);
+	ret = qcow2_check_write(s, p->host, p->bytes);
+	if (ret)
+		return ret;
 	/* The entry cannot change before lock is dropped. */
 	p->io_idx = qblk_node_io_begin(s->node);
+	return 0;
 }
 
 /*
@@ -224,25 +232,25 @@ static int qcow2_plan_write(struct qcow2_state *s, u64 offset, u64 bytes,
 	entry = qcow2_l2_entry(a->slice, index);
 	ret = qcow2_l2_check(s, offset, entry);
 	if (ret)
-		goto err_put;
+		goto out_put;
 
 	max = min_t(u64, (1U << qcow2_slice_l2_bits(s)) - index,
 		    (skip + bytes + s->cluster_size - 1) >> s->cluster_bits);
 	p->in_place = false;
 	if (qcow2_is_private(entry, QCOW2_NORMAL)) {
-		qcow2_plan_in_place(s, offset, bytes, a->slice, index, max, p);
-		qcow2_cache_put(a->slice);
-		return 0;
+		ret = qcow2_plan_in_place(s, offset, bytes, a->slice, index,
+					  max, p);
+		goto out_put;
 	}
 	a->index = index;
 	a->guest = offset - skip;
 	ret = qcow2_plan_alloc(s, a, max);
 	if (ret)
-		goto err_put;
+		goto out_put;
 	p->bytes = min(bytes, ((u64)a->nr << s->cluster_bits) - skip);
 	return 0;
 
-err_put:
+out_put:
 	qcow2_cache_put(a->slice);
 	return ret;
 }
