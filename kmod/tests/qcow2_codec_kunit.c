@@ -665,6 +665,9 @@ static void codec_expect_refused(struct kunit *test, struct codec_area *a,
 				  a->err.msg);
 }
 
+/* Not looked at without the autoclear bit */
+static const u8 codec_no_bitmaps[24];
+
 static void codec_exts_none(struct kunit *test)
 {
 	struct codec_area *a = codec_area_alloc(test);
@@ -682,7 +685,7 @@ static void codec_exts_all(struct kunit *test)
 
 	codec_ext(a, 0x12345678, "unknown", 7);
 	codec_ext(a, QCOW2_EXT_BACKING_FORMAT, "qcow2", 5);
-	codec_ext(a, QCOW2_EXT_BITMAPS, "", 0);
+	codec_ext(a, QCOW2_EXT_BITMAPS, codec_no_bitmaps, 24);
 	codec_ext(a, QCOW2_EXT_DATA_FILE, "data.raw", 8);
 	codec_ext(a, QCOW2_EXT_END, "", 0);
 	codec_backing(a, a->pos, "base.qcow2", 10);
@@ -698,7 +701,7 @@ static void codec_exts_end(struct kunit *test)
 	struct codec_area *a = codec_area_alloc(test);
 
 	codec_ext(a, QCOW2_EXT_END, "", 0);
-	codec_ext(a, QCOW2_EXT_BITMAPS, "", 0);
+	codec_ext(a, QCOW2_EXT_BITMAPS, codec_no_bitmaps, 24);
 	KUNIT_ASSERT_EQ(test, 0, codec_exts_parse(a));
 	KUNIT_EXPECT_FALSE(test, a->x.has_bitmaps);
 }
@@ -708,7 +711,7 @@ static void codec_exts_end_at_backing(struct kunit *test)
 {
 	struct codec_area *a = codec_area_alloc(test);
 
-	codec_ext(a, QCOW2_EXT_BITMAPS, "", 0);
+	codec_ext(a, QCOW2_EXT_BITMAPS, codec_no_bitmaps, 24);
 	codec_backing(a, a->pos, "\xe2\x79\x2a\xca\xff\xff", 6);
 	KUNIT_ASSERT_EQ_MSG(test, 0, codec_exts_parse(a), "%s", a->err.msg);
 	KUNIT_EXPECT_TRUE(test, a->x.has_bitmaps);
@@ -726,6 +729,72 @@ static void codec_exts_backing_format(struct kunit *test)
 	a->pos = CODEC_EXTS;
 	codec_ext(a, QCOW2_EXT_BACKING_FORMAT, "1234567890123456", 16);
 	codec_expect_refused(test, a, "16");
+}
+
+/* 4096 bytes at cluster 16, of three bitmaps */
+static void codec_bitmaps(struct codec_area *a)
+{
+	u8 data[24] = {};
+
+	put_unaligned_be32(3, data);
+	put_unaligned_be64(4096, data + 8);
+	put_unaligned_be64(16 * 4096, data + 16);
+	a->pos = CODEC_EXTS;
+	codec_ext(a, QCOW2_EXT_BITMAPS, data, sizeof(data));
+	a->h.autoclear_features = QCOW2_AUTOCLEAR_BITMAPS;
+}
+
+static void codec_exts_bitmaps(struct kunit *test)
+{
+	static const struct {
+		u32 at;
+		u64 value;
+		const char *what;
+	} bad[] = {
+		{ 0, 0, "nb_bitmaps 0" },
+		{ 0, 65536ULL << 32, "nb_bitmaps 65536" },
+		{ 0, 3ULL << 32 | 7, "reserved field 7" },
+		{ 8, 0, "bitmap_directory_size 0" },
+		{ 8, 1024ULL * 65535 + 1, "bitmap_directory_size 67107841" },
+		{ 16, 16 * 4096 + 8, "bitmap_directory_offset 0x10008" },
+	};
+	struct codec_area *a = codec_area_alloc(test);
+	u32 len;
+	int i;
+
+	codec_bitmaps(a);
+	KUNIT_EXPECT_EQ_MSG(test, 0, codec_exts_parse(a), "%s", a->err.msg);
+	put_unaligned_be64(65535ULL << 32, a->buf + CODEC_EXTS + 8);
+	put_unaligned_be64(1024ULL * 65535, a->buf + CODEC_EXTS + 16);
+	KUNIT_EXPECT_EQ_MSG(test, 0, codec_exts_parse(a), "%s", a->err.msg);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		codec_bitmaps(a);
+		put_unaligned_be64(bad[i].value,
+				   a->buf + CODEC_EXTS + 8 + bad[i].at);
+		codec_expect_refused(test, a, bad[i].what);
+		/* Stale bitmaps do no harm. */
+		a->h.autoclear_features = 0;
+		KUNIT_EXPECT_EQ(test, 0, codec_exts_parse(a));
+	}
+	for (len = 16; len <= 32; len += 16) {
+		codec_bitmaps(a);
+		put_unaligned_be32(len, a->buf + CODEC_EXTS + 4);
+		codec_expect_refused(test, a, "bitmaps extension");
+		a->h.autoclear_features = 0;
+		codec_expect_refused(test, a, "bitmaps extension");
+	}
+}
+
+static void codec_exts_crypto(struct kunit *test)
+{
+	struct codec_area *a = codec_area_alloc(test);
+
+	codec_ext(a, QCOW2_EXT_CRYPTO, codec_no_bitmaps, 16);
+	codec_expect_refused(test, a, "encryption method 0");
+	a->h.crypt_method = QCOW2_CRYPT_AES;
+	codec_expect_refused(test, a, "encryption method 1");
+	a->h.crypt_method = QCOW2_CRYPT_LUKS;
+	KUNIT_EXPECT_EQ(test, 0, codec_exts_parse(a));
 }
 
 /* Longer than what is left: of the cluster, and before the backing name */
@@ -926,6 +995,8 @@ static struct kunit_case codec_kunit_cases[] = {
 	KUNIT_CASE(codec_exts_end),
 	KUNIT_CASE(codec_exts_end_at_backing),
 	KUNIT_CASE(codec_exts_backing_format),
+	KUNIT_CASE(codec_exts_bitmaps),
+	KUNIT_CASE(codec_exts_crypto),
 	KUNIT_CASE(codec_exts_overrun),
 	KUNIT_CASE(codec_exts_no_room),
 	KUNIT_CASE(codec_exts_backing_name),

@@ -94,8 +94,8 @@ static void corrupt_expect_fatal(struct image *img)
 	KUNIT_EXPECT_EQ(test, img->cfg->version >= 3, corrupt_bit(img));
 }
 
-/* With the bit set an image can no longer be opened for writing. */
-static void corrupt_expect_refused(struct image *img)
+static void corrupt_expect_refused(struct image *img, int error,
+				   const char *what)
 {
 	struct qblk_child_ref file = { .name = "file", .node = img->leaf->node };
 	struct qblk_node_params p = {
@@ -106,8 +106,8 @@ static void corrupt_expect_refused(struct image *img)
 	struct qblk_err err = {};
 	struct qblk_node *node = memleaf_node_open(img->test, &p, &err);
 
-	KUNIT_EXPECT_TRUE(img->test, IS_ERR(node));
-	KUNIT_EXPECT_NOT_NULL_MSG(img->test, strstr(err.msg, "corrupt"), "%s",
+	KUNIT_EXPECT_PTR_EQ(img->test, ERR_PTR(error), node);
+	KUNIT_EXPECT_NOT_NULL_MSG(img->test, strstr(err.msg, what), "%s",
 				  err.msg);
 }
 
@@ -123,7 +123,8 @@ static void corrupt_data_offset(struct kunit *test)
 					       img->scratch));
 	image_expect_data(img, 2 * CORRUPT_CS, 6 * CORRUPT_CS);
 	corrupt_expect_fatal(img);
-	corrupt_expect_refused(img);
+	/* With the bit set it can no longer be opened for writing. */
+	corrupt_expect_refused(img, -EACCES, "corrupt");
 }
 
 /* Found by a write first */
@@ -537,6 +538,31 @@ static void corrupt_shared_l2(struct kunit *test)
 		memleaf_node_abandon(test, img->node);
 }
 
+/* Snapshot table: what is too long, and how long it is */
+static void corrupt_snapshot_table(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_cfg);
+	u8 *p = img->leaf->data + corrupt_add_snapshot(img);
+	struct qcow2_state *s;
+
+	put_unaligned_be32(1025, p + 36);
+	corrupt_expect_refused(img, -EFBIG, "extra_data_size 1025");
+
+	/* a second entry, at a multiple of 8; names, and extra data */
+	put_unaligned_be32(1024, p + 36);
+	put_unaligned_be16(1, p + 12);
+	put_unaligned_be16(10, p + 14);
+	put_unaligned_be16(3, p + 1080 + 12);
+	put_unaligned_be32(2, img->leaf->data + 60);
+	image_open(img);
+	s = img->node->priv;
+	KUNIT_EXPECT_EQ(test, 1080 + 40 + 3, s->snapshots_bytes);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+
+	memleaf_fail(img->leaf, BIT(MEMLEAF_READ), 4, 1, -EIO);
+	corrupt_expect_refused(img, -EIO, "snapshot table entry 0");
+}
+
 static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_data_offset),
 	KUNIT_CASE(corrupt_data_offset_write),
@@ -552,6 +578,7 @@ static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE_PARAM(corrupt_l2_on_table, corrupt_table_gen_params),
 	KUNIT_CASE(corrupt_refblock_on_table),
 	KUNIT_CASE(corrupt_shared_l2),
+	KUNIT_CASE(corrupt_snapshot_table),
 	KUNIT_CASE(corrupt_endless_refcounts),
 	KUNIT_CASE(corrupt_refcounts_outside),
 	KUNIT_CASE(corrupt_refcount_0),

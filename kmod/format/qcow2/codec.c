@@ -294,9 +294,51 @@ static int qcow2_parse_backing_name(const struct qcow2_header *h,
 	return 0;
 }
 
-static int qcow2_parse_ext(u32 magic, const u8 *data, u32 len,
-			   struct qcow2_exts *x, const char *who,
-			   struct qblk_err *err)
+static int qcow2_check_bitmap_fields(const struct qcow2_header *h,
+				     const struct qcow2_disk_bitmaps *d,
+				     const char *who, struct qblk_err *err)
+{
+	u64 offset = be64_to_cpu(d->directory_offset);
+	const struct qcow2_field_check checks[] = {
+		{ "bitmaps extension: reserved field",
+		  be32_to_cpu(d->reserved), 0, 0, -EINVAL },
+		{ "bitmaps extension: nb_bitmaps",
+		  be32_to_cpu(d->nb_bitmaps), 1, QCOW2_MAX_BITMAPS, -EINVAL },
+		{ "bitmaps extension: bitmap_directory_size",
+		  be64_to_cpu(d->directory_size), 1,
+		  QCOW2_MAX_BITMAP_DIR_BYTES, -EINVAL },
+	};
+
+	if (offset & ((1ULL << h->cluster_bits) - 1)) {
+		qblk_err_set(err,
+			     "%s: bitmaps extension: bitmap_directory_offset 0x%llx is not at a cluster",
+			     who, offset);
+		return -EINVAL;
+	}
+	return qcow2_check_fields(checks, ARRAY_SIZE(checks), who, err);
+}
+
+/* What it says counts only with its autoclear bit; its length always does. */
+static int qcow2_check_bitmaps(const struct qcow2_header *h, const u8 *data,
+			       u32 len, const char *who, struct qblk_err *err)
+{
+	struct qcow2_disk_bitmaps d;
+
+	if (len != sizeof(d)) {
+		qblk_err_set(err,
+			     "%s: bitmaps extension has a length of %u bytes, not of %zu",
+			     who, len, sizeof(d));
+		return -EINVAL;
+	}
+	if (!(h->autoclear_features & QCOW2_AUTOCLEAR_BITMAPS))
+		return 0;
+	memcpy(&d, data, sizeof(d));
+	return qcow2_check_bitmap_fields(h, &d, who, err);
+}
+
+static int qcow2_parse_ext(const struct qcow2_header *h, u32 magic,
+			   const u8 *data, u32 len, struct qcow2_exts *x,
+			   const char *who, struct qblk_err *err)
 {
 	switch (magic) {
 	case QCOW2_EXT_BACKING_FORMAT:
@@ -311,6 +353,14 @@ static int qcow2_parse_ext(u32 magic, const u8 *data, u32 len,
 		break;
 	case QCOW2_EXT_BITMAPS:
 		x->has_bitmaps = true;
+		return qcow2_check_bitmaps(h, data, len, who, err);
+	case QCOW2_EXT_CRYPTO:
+		if (h->crypt_method != QCOW2_CRYPT_LUKS) {
+			qblk_err_set(err,
+				     "%s: crypto header extension with encryption method %u, not %u (LUKS)",
+				     who, h->crypt_method, QCOW2_CRYPT_LUKS);
+			return -EINVAL;
+		}
 		break;
 	case QCOW2_EXT_DATA_FILE:
 		x->has_data_file = true;
@@ -363,7 +413,8 @@ int qcow2_exts_parse(const struct qcow2_header *h, const u8 *buf, size_t len,
 				     who, magic, ext_len);
 			return -EINVAL;
 		}
-		ret = qcow2_parse_ext(magic, buf + pos, ext_len, x, who, err);
+		ret = qcow2_parse_ext(h, magic, buf + pos, ext_len, x, who,
+				      err);
 		if (ret)
 			return ret;
 		pos += round_up((size_t)ext_len, 8);

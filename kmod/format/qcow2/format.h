@@ -20,11 +20,12 @@
 #define QCOW2_MAX_L1_BYTES		(32U << 20)
 #define QCOW2_MAX_REFTABLE_BYTES	(8U << 20)
 #define QCOW2_MAX_SNAPSHOTS		65536U
+#define QCOW2_MAX_SNAPSHOT_EXTRA	1024U
+#define QCOW2_MAX_SNAPSHOTS_BYTES	(64U << 20)
+#define QCOW2_MAX_BITMAPS		65535U
+#define QCOW2_MAX_BITMAP_DIR_BYTES	(1024ULL * QCOW2_MAX_BITMAPS)
 #define QCOW2_MAX_BACKING_NAME		1023U
 #define QCOW2_MAX_FORMAT_NAME		15U
-
-/* An entry of the snapshot table, without what is of variable length */
-#define QCOW2_SNAPSHOT_HEADER_LENGTH	40ULL
 
 /* Host offsets have 56 bits. */
 #define QCOW2_MAX_HOST_OFFSET		BIT_ULL(56)
@@ -114,6 +115,38 @@ struct qcow2_disk_feature {
 } __packed;
 
 static_assert(sizeof(struct qcow2_disk_feature) == 48);
+
+/**
+ * struct qcow2_disk_bitmaps - the bitmaps extension
+ */
+struct qcow2_disk_bitmaps {
+	__be32 nb_bitmaps;
+	__be32 reserved;
+	__be64 directory_size;
+	__be64 directory_offset;
+} __packed;
+
+static_assert(sizeof(struct qcow2_disk_bitmaps) == 24);
+
+/**
+ * struct qcow2_disk_snapshot - head of an entry of the snapshot table
+ *
+ * Followed by extra data, id and name; the next entry starts at a multiple of 8
+ * bytes.
+ */
+struct qcow2_disk_snapshot {
+	__be64 l1_table_offset;
+	__be32 l1_size;
+	__be16 id_size;
+	__be16 name_size;
+	__be32 date_sec;
+	__be32 date_nsec;
+	__be64 vm_clock_nsec;
+	__be32 vm_state_size;
+	__be32 extra_data_size;
+} __packed;
+
+static_assert(sizeof(struct qcow2_disk_snapshot) == 40);
 
 /* L1 and L2 entries */
 #define QCOW2_OFLAG_COPIED		BIT_ULL(63)

@@ -121,8 +121,6 @@ static void qcow2_set_geometry(struct qcow2_state *s)
 	s->reftable_offset = s->hdr.refcount_table_offset;
 	s->reftable_size = s->hdr.refcount_table_clusters <<
 			   (s->cluster_bits - 3);
-	s->snapshots_bytes = s->hdr.nb_snapshots *
-			     QCOW2_SNAPSHOT_HEADER_LENGTH;
 	/* QEMU counts the disk in sectors and forgets the rest. */
 	s->node->length = round_down(s->hdr.size, 512);
 }
@@ -210,6 +208,57 @@ static int qcow2_read_tables(struct qcow2_state *s, struct qblk_err *err)
 		return PTR_ERR(table);
 	s->reftable = table;
 	return qcow2_filters_init(s);
+}
+
+/* Go past an entry of the snapshot table at @offset, from where it starts. */
+static int qcow2_skip_snapshot(struct qcow2_state *s, u32 nr, u64 *offset,
+			       struct qblk_err *err)
+{
+	struct qcow2_disk_snapshot d;
+	u32 extra;
+	int ret;
+
+	ret = qblk_pread(s->file, s->hdr.snapshots_offset + *offset, sizeof(d),
+			 &d);
+	if (ret) {
+		qblk_err_set(err,
+			     "node '%s': cannot read snapshot table entry %u: error %d",
+			     s->node->name, nr, ret);
+		return ret;
+	}
+	extra = be32_to_cpu(d.extra_data_size);
+	if (extra > QCOW2_MAX_SNAPSHOT_EXTRA) {
+		qblk_err_set(err,
+			     "node '%s': snapshot table entry %u: extra_data_size %u is larger than %u",
+			     s->node->name, nr, extra,
+			     QCOW2_MAX_SNAPSHOT_EXTRA);
+		return -EFBIG;
+	}
+	*offset += sizeof(d) + extra + be16_to_cpu(d.id_size) +
+		   be16_to_cpu(d.name_size);
+	if (*offset > QCOW2_MAX_SNAPSHOTS_BYTES) {
+		qblk_err_set(err,
+			     "node '%s': snapshot table is too big: entry %u ends at byte %llu, of at most %u",
+			     s->node->name, nr, *offset,
+			     QCOW2_MAX_SNAPSHOTS_BYTES);
+		return -EFBIG;
+	}
+	return 0;
+}
+
+/* Snapshots are left alone, but where their table ends has to be known. */
+static int qcow2_read_snapshots(struct qcow2_state *s, struct qblk_err *err)
+{
+	u64 offset = 0;
+	int ret = 0;
+	u32 i;
+
+	for (i = 0; i < s->hdr.nb_snapshots && !ret; i++) {
+		offset = round_up(offset, 8);
+		ret = qcow2_skip_snapshot(s, i, &offset, err);
+	}
+	s->snapshots_bytes = offset;
+	return ret;
 }
 
 /*
@@ -347,6 +396,8 @@ static int qcow2_open(struct qblk_node *node, const void *optp,
 	ret = qcow2_init_resources(s, opts);
 	if (!ret)
 		ret = qcow2_read_tables(s, err);
+	if (!ret)
+		ret = qcow2_read_snapshots(s, err);
 	if (!ret)
 		ret = qcow2_autoclear(s, err);
 	if (ret) {
