@@ -23,9 +23,11 @@ def limited_writer(dev):
     if not pid:
         status = 1
         try:
+            # Python ignores it.
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
             with lib.Disk(dev) as disk:
-                disk.write(4096, b"\x5a" * 65536)
+                disk.write(6 * MIB, b"\x5a" * 65536)
             status = 0
         finally:
             os._exit(status)
@@ -46,12 +48,12 @@ def test_file_size_limit():
               if os.WIFSIGNALED(status) else "")
         check(status == 0, f"the task ended with status {status}")
         with lib.Disk(dev) as disk:
-            check(disk.read(4096, 65536) == b"\x5a" * 65536,
+            check(disk.read(6 * MIB, 65536) == b"\x5a" * 65536,
                   "the task's write is not there")
 
 
 class FailingFs:
-    """A file system on a device that fails once fail() was called."""
+    """A file system on a device that fails from fail() to recover()."""
 
     SECTORS = 64 * 2048
 
@@ -69,11 +71,17 @@ class FailingFs:
         lib.run("mount", "-o", "errors=continue", self.dev, self.point)
         return self
 
-    def fail(self):
+    def switch(self, target):
         lib.run("dmsetup", "suspend", "--nolockfs", "qblkfail")
         lib.run("dmsetup", "load", "qblkfail", "--table",
-                f"0 {self.SECTORS} error")
+                f"0 {self.SECTORS} {target}")
         lib.run("dmsetup", "resume", "qblkfail")
+
+    def fail(self):
+        self.switch("error")
+
+    def recover(self):
+        self.switch(f"linear {self.leaf} 0")
 
     def __exit__(self, *_):
         lib.run("umount", self.point, ok=None)
@@ -98,6 +106,7 @@ def test_lost_page():
                 lib.expect_error(errno.EIO, "a stable write to a failed device",
                                  disk.write, 8192, b"\x44" * 4096,
                                  os.RWF_DSYNC)
+                fs.recover()
                 for n in range(3):
                     lib.expect_error(errno.EIO, f"flush {n} after a lost page",
                                      disk.flush)
