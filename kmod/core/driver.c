@@ -167,7 +167,8 @@ static int probe_one(const struct qblk_driver *drv, void *priv)
 	memset(c->work, 0, sizeof(*c->work));
 	c->work->want = c->len;
 	score = drv->probe(c->buf, c->len, c->work, c->err);
-	c->work->format = drv->name;
+	/* @drv, and its name with it, may go when the registry is unlocked */
+	strscpy(c->work->format, drv->name, sizeof(c->work->format));
 	if (score < 0) {
 		*c->best = *c->work;
 		return score;

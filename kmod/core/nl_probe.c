@@ -140,7 +140,7 @@ static int qblk_nl_probe_as(struct qblk_nl_ctx *ctx, struct qblk_nl_probe *pr,
 	memset(&pr->p, 0, sizeof(pr->p));
 	pr->p.want = pr->len;
 	ret = drv->probe(pr->buf, pr->len, &pr->p, &ctx->err);
-	pr->p.format = drv->name;
+	strscpy(pr->p.format, drv->name, sizeof(pr->p.format));
 	return ret;
 }
 
@@ -180,6 +180,12 @@ static bool qblk_nl_is_raw(const char *format)
 	return !strcmp(format, qblk_drv_raw.name);
 }
 
+static void qblk_nl_probe_is_raw(struct qblk_nl_probe *pr)
+{
+	strscpy(pr->p.format, qblk_drv_raw.name, sizeof(pr->p.format));
+	pr->p.virtual_size = pr->size;
+}
+
 static int qblk_nl_probe_any(struct qblk_nl_ctx *ctx, struct qblk_nl_probe *pr)
 {
 	int score;
@@ -189,8 +195,7 @@ static int qblk_nl_probe_any(struct qblk_nl_ctx *ctx, struct qblk_nl_probe *pr)
 		return score;
 	if (!score || qblk_nl_is_raw(pr->p.format)) {
 		pr->guess = true;
-		pr->p.format = qblk_drv_raw.name;
-		pr->p.virtual_size = pr->size;
+		qblk_nl_probe_is_raw(pr);
 	}
 	return 0;
 }
@@ -203,8 +208,7 @@ static int qblk_nl_probe_named(struct qblk_nl_ctx *ctx,
 
 	/* Anything is raw, and as large as it is. */
 	if (qblk_nl_is_raw(name)) {
-		pr->p.format = qblk_drv_raw.name;
-		pr->p.virtual_size = pr->size;
+		qblk_nl_probe_is_raw(pr);
 		return 0;
 	}
 	drv = qblk_driver_get(name, &ctx->err);
@@ -220,9 +224,6 @@ static int qblk_nl_probe_named(struct qblk_nl_ctx *ctx,
 		qblk_err_set(&ctx->err, "probe: not a %s image", name);
 		score = -EINVAL;
 	}
-	/* The name lives as long as the module; the reply needs it now. */
-	if (score > 0)
-		pr->p.format = name;
 	qblk_driver_put(drv);
 	return min(score, 0);
 }

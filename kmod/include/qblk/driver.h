@@ -38,7 +38,7 @@
  * @backing_format: format named in the header, empty for none
  */
 struct qblk_probe {
-	const char *format;
+	char format[QBLK_NODE_NAME_LEN];
 	u32 want;
 	u64 virtual_size;
 	char backing_file[1024];
