@@ -49,23 +49,29 @@ static const struct {
 } qblk_nl_texts[] = {
 	{ -EPERM,	"not permitted" },
 	{ -ENOENT,	"no such disk, node or driver" },
-	{ -EINTR,	"interrupted by a signal" },
 	{ -EIO,		"input/output error" },
+	{ -ENXIO,	"no such device" },
+	{ -E2BIG,	"too many of something in one request" },
 	{ -EBADF,	"not an open file descriptor" },
 	{ -ENOMEM,	"the kernel is out of memory" },
 	{ -EACCES,	"access denied" },
+	{ -ENOTBLK,	"not a block device" },
 	{ -EBUSY,	"in use" },
 	{ -EEXIST,	"exists already" },
+	{ -ENODEV,	"no such device" },
 	{ -EINVAL,	"invalid request or image" },
+	{ -ETXTBSY,	"in use as a program or for swapping" },
 	{ -EFBIG,	"too large" },
 	{ -ENOSPC,	"no space left" },
 	{ -EROFS,	"read-only" },
 	{ -ERANGE,	"out of range" },
 	{ -ELOOP,	"the graph would have a cycle" },
+	{ -ENODATA,	"the image is cut off" },
 	{ -EMSGSIZE,	"too large for a netlink message" },
 	{ -EUCLEAN,	"the image is corrupt" },
 	{ -EOPNOTSUPP,	"not supported" },
 	{ -ENOMEDIUM,	"the disk is gone" },
+	{ -ECANCELED,	"interrupted by a signal" },
 };
 
 static const char *qblk_nl_errtext(int err)
@@ -123,6 +129,15 @@ static int qblk_nl_call(struct sk_buff *skb, struct qblk_nl_ctx *ctx,
 	return ret;
 }
 
+/*
+ * Netlink does not acknowledge -EINTR, which to it says that a dump has begun:
+ * the sender would wait for ever.  The other one is not for user space at all.
+ */
+static int qblk_nl_code(int err)
+{
+	return err == -EINTR || err == -ERESTARTSYS ? -ECANCELED : err;
+}
+
 int qblk_nl_run(struct sk_buff *skb, struct genl_info *info,
 		qblk_nl_handler handler, bool locked)
 {
@@ -135,7 +150,7 @@ int qblk_nl_run(struct sk_buff *skb, struct genl_info *info,
 		return -ENOMEM;
 	}
 	ctx->info = info;
-	ret = qblk_nl_call(skb, ctx, handler, locked);
+	ret = qblk_nl_code(qblk_nl_call(skb, ctx, handler, locked));
 	if (ret) {
 		qblk_nl_fail(ctx, ret);
 		qblk_nl_reply_drop(ctx);
@@ -235,7 +250,7 @@ int qblk_nl_dump(struct sk_buff *skb, struct netlink_callback *cb, u8 cmd,
 	int ret;
 
 	if (mutex_lock_killable(&qblk_control_mutex))
-		return -EINTR;
+		return -ECANCELED;
 	/* 0 would mean that nobody counts. */
 	cb->seq = qblk_graph_gen ?: 1;
 	do {
