@@ -157,47 +157,43 @@ int qblk_nl_export_add_doit(struct sk_buff *skb, struct genl_info *info)
 	return qblk_nl_run(skb, info, qblk_nl_export_add, true);
 }
 
-static int qblk_nl_export_named(struct qblk_nl_ctx *ctx,
-				struct qblk_export_info *e)
+static const char *qblk_nl_export_name(struct qblk_nl_ctx *ctx)
 {
-	const char *name;
-	int ret;
-
-	if (GENL_REQ_ATTR_CHECK(ctx->info, QBLK_A_EXPORT_NAME)) {
-		qblk_err_set(&ctx->err, "the name of a disk is missing");
-		return -EINVAL;
-	}
-	name = nla_data(ctx->info->attrs[QBLK_A_EXPORT_NAME]);
-	ret = qblk_export_find(name, e);
-	if (ret)
-		qblk_err_set(&ctx->err, "there is no disk '%s'", name);
-	return ret;
+	if (!GENL_REQ_ATTR_CHECK(ctx->info, QBLK_A_EXPORT_NAME))
+		return nla_data(ctx->info->attrs[QBLK_A_EXPORT_NAME]);
+	qblk_err_set(&ctx->err, "the name of a disk is missing");
+	return NULL;
 }
 
 /* Not under qblk_control_mutex: waiting for I/O must not hold up others. */
 static int qblk_nl_export_del(struct qblk_nl_ctx *ctx)
 {
 	struct nlattr **attrs = ctx->info->attrs;
-	u32 mode = qblk_nl_u32(attrs[QBLK_A_EXPORT_MODE]);
-	struct qblk_export_info e = {};
+	const char *name = qblk_nl_export_name(ctx);
+	char own[QBLK_EXPORT_NAME_LEN];
+	struct qblk_export *exp;
 	int ret;
 
-	if (mutex_lock_killable(&qblk_control_mutex))
-		return -EINTR;
-	ret = qblk_nl_export_named(ctx, &e);
-	mutex_unlock(&qblk_control_mutex);
+	if (!name)
+		return -EINVAL;
+	exp = qblk_export_get(name, qblk_nl_text(attrs[QBLK_A_EXPORT_ROOT]),
+			      own, &ctx->err);
+	if (IS_ERR(exp))
+		return PTR_ERR(exp);
+	ret = qblk_nl_reply_new(ctx, nla_total_size(QBLK_EXPORT_NAME_LEN));
 	if (!ret)
-		ret = qblk_nl_reply_new(ctx,
-					nla_total_size(QBLK_EXPORT_NAME_LEN));
-	if (!ret)
-		ret = nla_put_string(ctx->reply, QBLK_A_EXPORT_NAME, e.name);
-	if (!ret)
-		ret = qblk_export_del(nla_data(attrs[QBLK_A_EXPORT_NAME]), mode,
-				      &ctx->err);
-	/* A disk in use that goes lazily is not gone yet. */
-	if (!ret && mode != QBLK_DETACH_MODE_LAZY)
-		qblk_nl_event(QBLK_CMD_EXPORT_DEL_NTF, qblk_nl_put_export, &e);
-	return ret;
+		ret = nla_put_string(ctx->reply, QBLK_A_EXPORT_NAME, own);
+	if (ret) {
+		qblk_export_put(exp);
+		return ret;
+	}
+	return qblk_export_del(exp, qblk_nl_u32(attrs[QBLK_A_EXPORT_MODE]),
+			       &ctx->err);
+}
+
+void qblk_event_export_gone(const struct qblk_export_info *info)
+{
+	qblk_nl_event(QBLK_CMD_EXPORT_DEL_NTF, qblk_nl_put_export, info);
 }
 
 int qblk_nl_export_del_doit(struct sk_buff *skb, struct genl_info *info)
@@ -207,10 +203,15 @@ int qblk_nl_export_del_doit(struct sk_buff *skb, struct genl_info *info)
 
 static int qblk_nl_export_get(struct qblk_nl_ctx *ctx)
 {
+	const char *name = qblk_nl_export_name(ctx);
 	struct qblk_export_info e = {};
 	int ret;
 
-	ret = qblk_nl_export_named(ctx, &e);
+	if (!name)
+		return -EINVAL;
+	ret = qblk_export_find(name, &e);
+	if (ret)
+		qblk_err_set(&ctx->err, "there is no disk '%s'", name);
 	if (!ret)
 		ret = qblk_nl_reply_new(ctx, QBLK_NL_EXPORT_SIZE);
 	if (!ret)

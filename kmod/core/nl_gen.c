@@ -70,6 +70,7 @@ const struct nla_policy qblk_export_add_nl_policy[QBLK_A_EXPORT_QUEUE_DEPTH + 1]
 /* QBLK_CMD_EXPORT_DEL - do */
 const struct nla_policy qblk_export_del_nl_policy[QBLK_A_EXPORT_MODE + 1] = {
 	[QBLK_A_EXPORT_NAME] = { .type = NLA_NUL_STRING, .len = QBLK_MAX_NAME_LEN, },
+	[QBLK_A_EXPORT_ROOT] = { .type = NLA_NUL_STRING, .len = QBLK_MAX_NAME_LEN, },
 	[QBLK_A_EXPORT_MODE] = NLA_POLICY_MAX(NLA_U32, 2),
 };
 

@@ -26,6 +26,12 @@
 #define QBLK_NL_NODE_SIZE	SZ_8K
 #define QBLK_NL_NODE_SIZE_MAX	SZ_1M
 
+/*
+ * Users of a node that a dump names: with all of them, a node may need more
+ * room than a message of a dump has, and there would be no dump at all.
+ */
+#define QBLK_NL_DUMP_USERS	64
+
 static_assert(QBLK_NODE_NAME_LEN > QBLK_MAX_NAME_LEN);
 
 /* Reply of node-add: a nest with a name. */
@@ -401,16 +407,21 @@ static int qblk_nl_put_child(struct sk_buff *skb,
 	return 0;
 }
 
-static int qblk_nl_put_edges(struct sk_buff *skb, const struct qblk_node *node)
+static int qblk_nl_put_edges(struct sk_buff *skb, const struct qblk_node *node,
+			     unsigned int max_users)
 {
 	const struct qblk_child *edge;
+	unsigned int nr = 0;
 
 	list_for_each_entry(edge, &node->children, parent_entry)
 		if (qblk_nl_put_child(skb, edge))
 			return -EMSGSIZE;
-	list_for_each_entry(edge, &node->parents, node_entry)
+	list_for_each_entry(edge, &node->parents, node_entry) {
+		if (nr++ == max_users)
+			break;
 		if (nla_put_string(skb, QBLK_A_NODE_USED_BY, edge->desc))
 			return -EMSGSIZE;
+	}
 	return 0;
 }
 
@@ -544,7 +555,8 @@ static int qblk_nl_put_info(struct sk_buff *skb, struct qblk_node *node)
 	return to.ret;
 }
 
-static int qblk_nl_put_node(struct sk_buff *skb, struct qblk_node *node)
+static int qblk_nl_put_node(struct sk_buff *skb, struct qblk_node *node,
+			    unsigned int max_users)
 {
 	if (nla_put_string(skb, QBLK_A_NODE_DRIVER, node->drv->name) ||
 	    nla_put_string(skb, QBLK_A_NODE_NAME, node->name) ||
@@ -555,7 +567,7 @@ static int qblk_nl_put_node(struct sk_buff *skb, struct qblk_node *node)
 	    (node->discard_unmap && nla_put_flag(skb, QBLK_A_NODE_DISCARD)) ||
 	    nla_put_u64_64bit(skb, QBLK_A_NODE_LENGTH, qblk_node_length(node),
 			      QBLK_A_NODE_PAD) ||
-	    qblk_nl_put_edges(skb, node) ||
+	    qblk_nl_put_edges(skb, node, max_users) ||
 	    qblk_nl_put_limits(skb, &node->limits) ||
 	    qblk_nl_put_info(skb, node))
 		return -EMSGSIZE;
@@ -573,7 +585,7 @@ static int qblk_nl_node_get(struct qblk_nl_ctx *ctx)
 	for (;;) {
 		ret = qblk_nl_reply_new(ctx, size);
 		if (!ret)
-			ret = qblk_nl_put_node(ctx->reply, node);
+			ret = qblk_nl_put_node(ctx->reply, node, UINT_MAX);
 		size *= 2;
 		if (ret != -EMSGSIZE || size > QBLK_NL_NODE_SIZE_MAX)
 			return ret;
@@ -594,7 +606,7 @@ static int qblk_nl_node_step(struct sk_buff *skb, u32 *pos)
 	list_for_each_entry(node, &qblk_nodes, entry) {
 		if (i++ < *pos)
 			continue;
-		if (qblk_nl_put_node(skb, node))
+		if (qblk_nl_put_node(skb, node, QBLK_NL_DUMP_USERS))
 			return -EMSGSIZE;
 		*pos = i;
 		return 0;

@@ -35,8 +35,9 @@
 #define QBLK_MAX_WORKERS	64
 
 /*
- * All disks by index.  They are entered and taken out under qblk_control_mutex;
- * the index stays reserved, with no entry, until the gendisk is freed.
+ * All disks by index.  They are entered and taken out under qblk_control_mutex
+ * and the array's lock, which alone is enough to find one; the index stays
+ * reserved, with no entry, until the gendisk is freed.
  */
 static DEFINE_XARRAY_ALLOC(qblk_exports);
 
@@ -131,15 +132,7 @@ static bool qblk_export_is_called(const struct qblk_export *exp,
 	return !strcmp(exp->name, name) || !strcmp(exp->disk->disk_name, name);
 }
 
-/**
- * qblk_export_lookup - find a disk
- * @name: the user's name, or ``qblkN``
- *
- * Context: qblk_control_mutex held.
- *
- * Return: the disk or NULL.
- */
-struct qblk_export *qblk_export_lookup(const char *name)
+static struct qblk_export *qblk_export_lookup(const char *name)
 {
 	struct qblk_export *exp;
 	unsigned long idx;
@@ -242,6 +235,7 @@ static int qblk_export_attach(struct qblk_export *exp, struct qblk_node *node,
 	if (IS_ERR(root))
 		return PTR_ERR(root);
 	exp->root = root;
+	strscpy(exp->root_name, node->name, sizeof(exp->root_name));
 	return 0;
 }
 
@@ -255,15 +249,52 @@ static void qblk_export_detach(struct qblk_export *exp)
 		qblk_child_detach(root);
 }
 
+static void qblk_export_sum_stats(const struct qblk_export *exp,
+				  struct qblk_export_info *info)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		info->tier1 += per_cpu_ptr(exp->stats, cpu)->tier1;
+		info->tier2 += per_cpu_ptr(exp->stats, cpu)->tier2;
+	}
+}
+
+/* Under qblk_control_mutex, which keeps the edge */
+static void qblk_export_fill_info(struct qblk_export *exp,
+				  struct qblk_export_info *info)
+{
+	struct gendisk *disk = exp->disk;
+
+	memset(info, 0, sizeof(*info));
+	strscpy(info->disk_name, disk->disk_name, sizeof(info->disk_name));
+	strscpy(info->name, exp->name, sizeof(info->name));
+	strscpy(info->node_name, exp->root->node->name,
+		sizeof(info->node_name));
+	info->index = exp->index;
+	info->devt = disk_devt(disk);
+	info->size = exp->size;
+	info->logical_block_size = queue_logical_block_size(disk->queue);
+	info->read_only = exp->read_only;
+	info->nr_queues = exp->tags.nr_hw_queues;
+	spin_lock(&exp->lock);
+	info->openers = exp->openers;
+	info->deleting = exp->removal != QBLK_REMOVAL_NONE;
+	spin_unlock(&exp->lock);
+	qblk_export_sum_stats(exp, info);
+}
+
 /**
  * qblk_export_forget - the disk has no I/O any more: give its graph back
  * @exp: the disk
+ * @info: gets what there was
  *
  * Closes what only this disk used, and frees the disk's name.
  */
-void qblk_export_forget(struct qblk_export *exp)
+void qblk_export_forget(struct qblk_export *exp, struct qblk_export_info *info)
 {
 	mutex_lock(&qblk_control_mutex);
+	qblk_export_fill_info(exp, info);
 	qblk_export_detach(exp);
 	qblk_node_reap();
 	/* an allocating array keeps an index that is set to NULL */
@@ -416,41 +447,6 @@ static int qblk_export_make(struct qblk_export *exp,
 	return ret;
 }
 
-static void qblk_export_sum_stats(const struct qblk_export *exp,
-				  struct qblk_export_info *info)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		info->tier1 += per_cpu_ptr(exp->stats, cpu)->tier1;
-		info->tier2 += per_cpu_ptr(exp->stats, cpu)->tier2;
-	}
-}
-
-/* Under qblk_control_mutex, which keeps the edge */
-static void qblk_export_fill_info(struct qblk_export *exp,
-				  struct qblk_export_info *info)
-{
-	struct gendisk *disk = exp->disk;
-
-	memset(info, 0, sizeof(*info));
-	strscpy(info->disk_name, disk->disk_name, sizeof(info->disk_name));
-	strscpy(info->name, exp->name, sizeof(info->name));
-	strscpy(info->node_name, exp->root->node->name,
-		sizeof(info->node_name));
-	info->index = exp->index;
-	info->devt = disk_devt(disk);
-	info->size = exp->size;
-	info->logical_block_size = queue_logical_block_size(disk->queue);
-	info->read_only = exp->read_only;
-	info->nr_queues = exp->tags.nr_hw_queues;
-	spin_lock(&exp->lock);
-	info->openers = exp->openers;
-	info->deleting = exp->removal != QBLK_REMOVAL_NONE;
-	spin_unlock(&exp->lock);
-	qblk_export_sum_stats(exp, info);
-}
-
 int qblk_export_add(const struct qblk_export_params *p,
 		    struct qblk_export_info *info, struct qblk_err *err)
 {
@@ -487,6 +483,34 @@ bool qblk_export_next(u32 index, struct qblk_export_info *info)
 		return false;
 	qblk_export_fill_info(exp, info);
 	return true;
+}
+
+/* A disk is listed only as long as its gendisk, which has a reference, is there */
+struct qblk_export *qblk_export_get(const char *name, const char *root,
+				    char *own, struct qblk_err *err)
+{
+	struct qblk_export *exp, *found = ERR_PTR(-ENOENT);
+	unsigned long idx;
+
+	xa_lock(&qblk_exports);
+	xa_for_each(&qblk_exports, idx, exp) {
+		if (!qblk_export_is_called(exp, name))
+			continue;
+		if (root && strcmp(root, exp->root_name)) {
+			qblk_err_set(err,
+				     "disk '%s' is another one: it shows node '%s', not '%s'",
+				     name, exp->root_name, root);
+			break;
+		}
+		refcount_inc(&exp->refs);
+		strscpy(own, exp->name, QBLK_EXPORT_NAME_LEN);
+		found = exp;
+		break;
+	}
+	xa_unlock(&qblk_exports);
+	if (IS_ERR(found))
+		qblk_err_set(err, "there is no disk '%s'", name);
+	return found;
 }
 
 int qblk_export_find(const char *name, struct qblk_export_info *info)

@@ -22,11 +22,13 @@ struct qblk_err;
  * @QBLK_REMOVAL_NONE: not begun
  * @QBLK_REMOVAL_LAZY: begins with the last close; no new opens
  * @QBLK_REMOVAL_RUNNING: under way, by one thread; no new opens
+ * @QBLK_REMOVAL_DONE: over
  */
 enum qblk_removal {
 	QBLK_REMOVAL_NONE,
 	QBLK_REMOVAL_LAZY,
 	QBLK_REMOVAL_RUNNING,
+	QBLK_REMOVAL_DONE,
 };
 
 /* Per CPU, so that counting costs no shared cache line */
@@ -63,11 +65,16 @@ struct qblk_nodes {
  * @size: bytes; the gendisk of a disk removed by force has none
  * @index: N of ``qblkN``
  * @name: the user's name
+ * @root_name: of the node that @root leads to
  * @tags: hardware queues
- * @lock: @removal and @openers; taken under disk->open_mutex
+ * @lock: @removal, @openers and @settling; taken under disk->open_mutex
  * @removal: see &enum qblk_removal
  * @openers: successful opens not yet released
- * @closed: woken when @openers falls to zero
+ * @closed: woken when @openers falls to zero, and when @removal is no longer
+ *	%QBLK_REMOVAL_RUNNING
+ * @closing: the nodes are being left clean, and may not be killed any more but
+ *	through @settling; under qblk_control_mutex
+ * @settling: nodes that are being written back under qblk_control_mutex
  * @del_work: removal of a lazy disk
  * @slaves: block devices under it, linked as such in sysfs
  * @nr_slaves: number of @slaves
@@ -91,12 +98,15 @@ struct qblk_export {
 	u64 size;
 	u32 index;
 	char name[QBLK_EXPORT_NAME_LEN];
+	char root_name[QBLK_NODE_NAME_LEN];
 	struct blk_mq_tag_set tags;
 
-	spinlock_t lock; /* removal and openers */
+	spinlock_t lock; /* removal, openers and settling */
 	enum qblk_removal removal;
 	unsigned int openers;
 	wait_queue_head_t closed;
+	bool closing;
+	struct qblk_nodes *settling;
 	struct work_struct del_work;
 
 	struct block_device **slaves;
@@ -110,9 +120,7 @@ struct qblk_export {
 };
 
 /* disk.c */
-void qblk_export_put(struct qblk_export *exp);
-struct qblk_export *qblk_export_lookup(const char *name);
-void qblk_export_forget(struct qblk_export *exp);
+void qblk_export_forget(struct qblk_export *exp, struct qblk_export_info *info);
 
 /* remove.c */
 int qblk_remove_init(void);

@@ -7,6 +7,10 @@
  * opener left there is no I/O either: the block layer has written the page
  * cache back and emptied it before it called the last ->release().
  *
+ * A removal that takes too long can be forced by another thread.  That one
+ * makes what the disk still has to do fail, so that the first thread comes to
+ * its end, and then removes the disk if the first one has not done so.
+ *
  * qblk_control_mutex is held for looking at the graph and for giving it back,
  * and not while waiting for I/O or inside del_gendisk(), which takes
  * disk->open_mutex and waits for readers of sysfs attributes.
@@ -17,7 +21,9 @@
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 
 #include <qblk/driver.h>
 #include <qblk/err.h>
@@ -33,20 +39,26 @@
 /* How long somebody who walks over all block devices may look at this one */
 #define QBLK_FREE_GRACE		HZ
 
+/* How often somebody in a hurry looks whether the control mutex is free */
+#define QBLK_HURRY_STEP		(HZ / 20)
+
 static struct workqueue_struct *qblk_remove_wq;
 
-/* Mounted, used for swapping, part of another device: not just a short look */
-static bool qblk_disk_is_claimed(struct gendisk *disk)
+/*
+ * Mounted, used for swapping, part of another device: not just a short look.
+ * Under @lock and with openers, which keep the gendisk.
+ */
+static bool qblk_export_is_claimed(const struct qblk_export *exp)
 {
 	/* also set for the whole disk when a partition is claimed */
-	return READ_ONCE(disk->part0->bd_holder);
+	return READ_ONCE(exp->disk->part0->bd_holder);
 }
 
 /*
  * Return: 0 and the removal is ours; -EALREADY when it is somebody's; -EBUSY
- * when the disk is open.
+ * when the disk is open, with @claimed set.
  */
-static int qblk_export_try_claim(struct qblk_export *exp)
+static int qblk_export_try_claim(struct qblk_export *exp, bool *claimed)
 {
 	int ret = 0;
 
@@ -57,6 +69,8 @@ static int qblk_export_try_claim(struct qblk_export *exp)
 		ret = -EBUSY;
 	else
 		exp->removal = QBLK_REMOVAL_RUNNING;
+	if (ret == -EBUSY)
+		*claimed = qblk_export_is_claimed(exp);
 	spin_unlock(&exp->lock);
 	return ret;
 }
@@ -64,21 +78,20 @@ static int qblk_export_try_claim(struct qblk_export *exp)
 static int qblk_export_claim(struct qblk_export *exp, struct qblk_err *err)
 {
 	long left = QBLK_CLOSE_GRACE;
+	bool claimed;
 	int ret;
 
 	for (;;) {
-		ret = qblk_export_try_claim(exp);
-		if (ret != -EBUSY || left <= 0 ||
-		    qblk_disk_is_claimed(exp->disk))
+		ret = qblk_export_try_claim(exp, &claimed);
+		if (ret != -EBUSY || left <= 0 || claimed)
 			break;
 		left = wait_event_killable_timeout(exp->closed,
 						   !READ_ONCE(exp->openers),
 						   left);
 	}
 	if (ret == -EBUSY)
-		qblk_err_set(err, "disk %s is in use: %s",
-			     exp->disk->disk_name,
-			     qblk_disk_is_claimed(exp->disk) ?
+		qblk_err_set(err, "disk qblk%u is in use: %s", exp->index,
+			     claimed ?
 			     "mounted, swapped on, or part of another device" :
 			     "a process has it open");
 	return ret;
@@ -102,25 +115,31 @@ static int qblk_export_claim_lazy(struct qblk_export *exp)
 	return ret;
 }
 
-/* Force: take the removal, from a lazy one that waits as well */
-static int qblk_export_claim_force(struct qblk_export *exp)
+/*
+ * Force: take the removal, from a lazy one that waits as well.  Returns what
+ * the state was: QBLK_REMOVAL_RUNNING when it is somebody's, and
+ * QBLK_REMOVAL_DONE when there is nothing to be removed any more.
+ */
+static enum qblk_removal qblk_export_claim_force(struct qblk_export *exp)
 {
-	int ret = 0;
+	enum qblk_removal was;
 
 	spin_lock(&exp->lock);
-	if (exp->removal == QBLK_REMOVAL_RUNNING)
-		ret = -EALREADY;
-	else
+	was = exp->removal;
+	if (was != QBLK_REMOVAL_DONE)
 		exp->removal = QBLK_REMOVAL_RUNNING;
 	spin_unlock(&exp->lock);
-	return ret;
+	return was;
 }
 
-static void qblk_export_revive(struct qblk_export *exp)
+/* The removal that was ours has come to its end, or has failed */
+static void qblk_export_release(struct qblk_export *exp,
+				enum qblk_removal removal)
 {
 	spin_lock(&exp->lock);
-	exp->removal = QBLK_REMOVAL_NONE;
+	exp->removal = removal;
 	spin_unlock(&exp->lock);
+	wake_up_all(&exp->closed);
 }
 
 /**
@@ -159,6 +178,14 @@ static int qblk_node_inactivate(struct qblk_node *node, struct qblk_err *err)
 	return ret;
 }
 
+static void qblk_export_set_settling(struct qblk_export *exp,
+				     struct qblk_nodes *nodes)
+{
+	spin_lock(&exp->lock);
+	exp->settling = nodes;
+	spin_unlock(&exp->lock);
+}
+
 /* Write the images that go with the disk back, and mark them clean */
 static int qblk_export_inactivate(struct qblk_export *exp, struct qblk_err *err)
 {
@@ -167,8 +194,12 @@ static int qblk_export_inactivate(struct qblk_export *exp, struct qblk_err *err)
 	int ret;
 
 	ret = qblk_nodes_going(&nodes, exp->root);
+	qblk_export_set_settling(exp, &nodes);
 	for (i = 0; !ret && i < nodes.nr; i++)
 		ret = qblk_node_inactivate(nodes.node[i], err);
+	if (!ret)
+		ret = qblk_flush(exp->root);
+	qblk_export_set_settling(exp, NULL);
 	qblk_nodes_free(&nodes);
 	return ret;
 }
@@ -188,8 +219,6 @@ static int qblk_export_settle(struct qblk_export *exp, struct qblk_err *err)
 	mutex_lock(&qblk_control_mutex);
 	noio = memalloc_noio_save();
 	ret = qblk_export_inactivate(exp, err);
-	if (!ret)
-		ret = qblk_flush(exp->root);
 	memalloc_noio_restore(noio);
 	mutex_unlock(&qblk_control_mutex);
 	if (ret)
@@ -246,16 +275,102 @@ static void qblk_export_del_disk(struct qblk_export *exp)
  */
 static void qblk_export_finish(struct qblk_export *exp)
 {
+	struct qblk_export_info info;
 	bool open;
 
-	qblk_export_forget(exp);
+	qblk_export_forget(exp, &info);
 	spin_lock(&exp->lock);
 	open = exp->openers;
 	spin_unlock(&exp->lock);
 	put_disk(exp->disk);
 	if (!open)
 		wait_for_completion_timeout(&exp->freed, QBLK_FREE_GRACE);
+	qblk_event_export_gone(&info);
+	qblk_export_release(exp, QBLK_REMOVAL_DONE);
 	qblk_export_put(exp);
+}
+
+static void qblk_nodes_set_dead(struct qblk_nodes *nodes, bool dead)
+{
+	unsigned int i;
+
+	for (i = 0; i < nodes->nr; i++)
+		WRITE_ONCE(nodes->node[i]->dead, dead);
+}
+
+/*
+ * Fail what the nodes still have to do, so that workers in the middle of
+ * something long come back.  Nodes that others use, too, are left alone.
+ * Should there be no memory for the whole list, its begin will do.
+ */
+static void qblk_export_kill_nodes(struct qblk_export *exp)
+{
+	struct qblk_nodes nodes = {};
+
+	lockdep_assert_held(&qblk_control_mutex);
+	if (exp->closing)
+		return;
+	qblk_nodes_going(&nodes, exp->root);
+	qblk_nodes_set_dead(&nodes, true);
+	qblk_nodes_free(&nodes);
+}
+
+/*
+ * The same for the nodes of qblk_export_inactivate(), whose thread has the
+ * control mutex, and keeps it until they have written everything back.
+ */
+static bool qblk_export_kill_settling(struct qblk_export *exp)
+{
+	bool settling;
+
+	spin_lock(&exp->lock);
+	settling = exp->settling;
+	if (settling)
+		qblk_nodes_set_dead(exp->settling, true);
+	spin_unlock(&exp->lock);
+	return settling;
+}
+
+/*
+ * The workers are gone, the images are still to be left clean.  All below, in
+ * case one of them has got another user meanwhile: none of them was killed by
+ * anybody else, since to that one it would have been in use.
+ */
+static void qblk_export_revive_nodes(struct qblk_export *exp)
+{
+	struct qblk_nodes nodes = {};
+
+	qblk_nodes_below(&nodes, exp->root->node);
+	qblk_nodes_set_dead(&nodes, false);
+	qblk_nodes_free(&nodes);
+}
+
+/*
+ * The disk is gone.  If it was forced on the way, the images have not got what
+ * is in memory yet: they get it now, as far as the leaves take it, since the
+ * disk goes by force, not the data.  That, too, can be forced to an end.
+ */
+static void qblk_export_close(struct qblk_export *exp)
+{
+	struct qblk_err err = {};
+	bool dead;
+
+	mutex_lock(&qblk_control_mutex);
+	exp->closing = true;
+	dead = READ_ONCE(exp->dead);
+	if (dead)
+		qblk_export_revive_nodes(exp);
+	mutex_unlock(&qblk_control_mutex);
+	if (dead && qblk_export_settle(exp, &err))
+		qblk_export_warn(exp, &err);
+}
+
+/* The part of a removal that cannot fail; drops the caller's reference */
+static void qblk_export_remove(struct qblk_export *exp)
+{
+	qblk_export_del_disk(exp);
+	qblk_export_close(exp);
+	qblk_export_finish(exp);
 }
 
 static int qblk_export_del_sync(struct qblk_export *exp, struct qblk_err *err)
@@ -267,11 +382,10 @@ static int qblk_export_del_sync(struct qblk_export *exp, struct qblk_err *err)
 		goto out_put;
 	ret = qblk_export_flush(exp, err);
 	if (ret) {
-		qblk_export_revive(exp);
+		qblk_export_release(exp, QBLK_REMOVAL_NONE);
 		goto out_put;
 	}
-	qblk_export_del_disk(exp);
-	qblk_export_finish(exp);
+	qblk_export_remove(exp);
 	return 0;
 out_put:
 	qblk_export_put(exp);
@@ -285,8 +399,7 @@ static void qblk_export_del_closed(struct qblk_export *exp)
 
 	if (qblk_export_flush(exp, &err))
 		qblk_export_warn(exp, &err);
-	qblk_export_del_disk(exp);
-	qblk_export_finish(exp);
+	qblk_export_remove(exp);
 }
 
 /* Nobody else removes the disk, so the gendisk's reference is there to copy */
@@ -312,43 +425,44 @@ static int qblk_export_del_lazy(struct qblk_export *exp)
 	return 0;
 }
 
-static void qblk_nodes_set_dead(struct qblk_nodes *nodes, bool dead)
+/*
+ * Make the removal that another thread runs come to its end: what it waits for
+ * fails.  The control mutex is not waited for, since that may be what the other
+ * thread has while it waits.
+ *
+ * If it was to leave the disk in case of a failure, the removal can be had
+ * afterwards; else the disk is gone.  Who is killed while waiting leaves a disk
+ * whose I/O fails, and that can still be forced.
+ *
+ * Return: 0 or -EINTR.
+ */
+static int qblk_export_hurry(struct qblk_export *exp)
 {
-	unsigned int i;
-
-	for (i = 0; i < nodes->nr; i++)
-		WRITE_ONCE(nodes->node[i]->dead, dead);
-	qblk_nodes_free(nodes);
+	while (!qblk_export_kill_settling(exp)) {
+		if (mutex_trylock(&qblk_control_mutex)) {
+			qblk_export_kill_nodes(exp);
+			mutex_unlock(&qblk_control_mutex);
+			break;
+		}
+		schedule_timeout_killable(QBLK_HURRY_STEP);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	if (wait_event_killable(exp->closed, READ_ONCE(exp->removal) !=
+				QBLK_REMOVAL_RUNNING))
+		return -EINTR;
+	return 0;
 }
 
-/*
- * Fail what the nodes still have to do, so that workers in the middle of
- * something long come back.  Nodes that others use, too, are left alone.
- * Should there be no memory for the whole list, its begin will do.
- */
-static void qblk_export_kill_nodes(struct qblk_export *exp)
+/* Returns QBLK_REMOVAL_RUNNING if the caller is killed before it is the one */
+static enum qblk_removal qblk_export_take_over(struct qblk_export *exp)
 {
-	struct qblk_nodes nodes = {};
+	enum qblk_removal was;
 
-	mutex_lock(&qblk_control_mutex);
-	qblk_nodes_going(&nodes, exp->root);
-	qblk_nodes_set_dead(&nodes, true);
-	mutex_unlock(&qblk_control_mutex);
-}
-
-/*
- * The workers are gone, the images are still to be left clean.  All below, in
- * case one of them has got another user meanwhile: none of them was killed by
- * anybody else, since to that one it would have been in use.
- */
-static void qblk_export_revive_nodes(struct qblk_export *exp)
-{
-	struct qblk_nodes nodes = {};
-
-	mutex_lock(&qblk_control_mutex);
-	qblk_nodes_below(&nodes, exp->root->node);
-	qblk_nodes_set_dead(&nodes, false);
-	mutex_unlock(&qblk_control_mutex);
+	do {
+		was = qblk_export_claim_force(exp);
+	} while (was == QBLK_REMOVAL_RUNNING && !qblk_export_hurry(exp));
+	return was;
 }
 
 /*
@@ -356,54 +470,31 @@ static void qblk_export_revive_nodes(struct qblk_export *exp)
  * have in flight is waited for: the pages of a request belong to the leaf
  * until it gives them back, and a bio that another driver has cannot be taken
  * from it.  So this ends when the leaves answer, and not before.
- *
- * Once that is over, the images get what is in memory, as far as the leaves
- * take it: the disk goes by force, not the data.
  */
 static int qblk_export_del_force(struct qblk_export *exp)
 {
-	struct qblk_err err = {};
-	int ret;
+	enum qblk_removal was;
 
-	ret = qblk_export_claim_force(exp);
-	if (ret) {
-		qblk_export_put(exp);
-		return ret;
-	}
 	WRITE_ONCE(exp->dead, true);
+	was = qblk_export_take_over(exp);
+	if (was == QBLK_REMOVAL_RUNNING || was == QBLK_REMOVAL_DONE) {
+		qblk_export_put(exp);
+		return was == QBLK_REMOVAL_DONE ? 0 : -EINTR;
+	}
+	mutex_lock(&qblk_control_mutex);
 	qblk_export_kill_nodes(exp);
+	mutex_unlock(&qblk_control_mutex);
 	blk_mark_disk_dead(exp->disk);
-	qblk_export_del_disk(exp);
-	qblk_export_revive_nodes(exp);
-	if (qblk_export_settle(exp, &err))
-		qblk_export_warn(exp, &err);
-	qblk_export_finish(exp);
+	qblk_export_remove(exp);
 	return 0;
 }
 
-static struct qblk_export *qblk_export_get_named(const char *name)
-{
-	struct qblk_export *exp;
-
-	mutex_lock(&qblk_control_mutex);
-	exp = qblk_export_lookup(name);
-	if (exp)
-		refcount_inc(&exp->refs);
-	mutex_unlock(&qblk_control_mutex);
-	return exp;
-}
-
-int qblk_export_del(const char *name, enum qblk_del_mode mode,
+int qblk_export_del(struct qblk_export *exp, enum qblk_del_mode mode,
 		    struct qblk_err *err)
 {
-	struct qblk_export *exp;
+	u32 index = exp->index;
 	int ret;
 
-	exp = qblk_export_get_named(name);
-	if (!exp) {
-		qblk_err_set(err, "there is no disk '%s'", name);
-		return -ENOENT;
-	}
 	switch (mode) {
 	case QBLK_DEL_LAZY:
 		ret = qblk_export_del_lazy(exp);
@@ -417,7 +508,7 @@ int qblk_export_del(const char *name, enum qblk_del_mode mode,
 	}
 	if (ret != -EALREADY)
 		return ret;
-	qblk_err_set(err, "disk '%s' is being removed already", name);
+	qblk_err_set(err, "disk qblk%u is being removed already", index);
 	return -EBUSY;
 }
 

@@ -287,7 +287,7 @@ struct json_object *qblk_export_add(struct qblk_sock *s,
 	return qblk_call(s, msg, &qblk_set_export, err);
 }
 
-int qblk_export_del(struct qblk_sock *s, const char *name,
+int qblk_export_del(struct qblk_sock *s, const char *name, const char *root,
 		    enum qblk_detach_mode mode, struct qblk_error *err)
 {
 	struct json_object *reply;
@@ -298,6 +298,7 @@ int qblk_export_del(struct qblk_sock *s, const char *name,
 	msg = qblk_msg_new(s, QBLK_CMD_EXPORT_DEL, SMALL_PAYLOAD, err);
 	if (msg) {
 		put_text(msg, QBLK_A_EXPORT_NAME, name);
+		put_text(msg, QBLK_A_EXPORT_ROOT, root);
 		put_u32(msg, QBLK_A_EXPORT_MODE, mode);
 	}
 	reply = qblk_call(s, msg, &qblk_set_export, err);

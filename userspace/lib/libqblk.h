@@ -288,7 +288,18 @@ struct json_object *qblk_export_add(struct qblk_sock *s,
 				    const struct qblk_graph *g,
 				    const struct qblk_export_params *p,
 				    struct qblk_error *err);
-int qblk_export_del(struct qblk_sock *s, const char *name,
+
+/**
+ * qblk_export_del - remove a disk
+ * @s: connection
+ * @name: its name, or ``qblkN``
+ * @root: remove it only if it shows this node, or NULL
+ * @mode: how to treat a disk in use
+ * @err: gets the reason on failure
+ *
+ * Return: 0; -ENOENT, also when it shows another node; a negative errno.
+ */
+int qblk_export_del(struct qblk_sock *s, const char *name, const char *root,
 		    enum qblk_detach_mode mode, struct qblk_error *err);
 
 /**

@@ -82,15 +82,38 @@ struct qblk_export_info {
  * When it returns the disk has its size, limits and (unless told not to) its
  * partitions.  Context: process, qblk_control_mutex held.
  *
- * Return: 0; -EEXIST for a name in use; -EINVAL; -EPERM for a permission
- * conflict; -ENOMEM.  The node stays, also an implicit one.
+ * Return: 0; -EEXIST for a name in use; -EINVAL; -EBUSY for a permission
+ * conflict; -EPERM for writes to a read-only node; -ENOMEM.  The node stays,
+ * also an implicit one.
  */
 int qblk_export_add(const struct qblk_export_params *p,
 		    struct qblk_export_info *info, struct qblk_err *err);
 
 /**
- * qblk_export_del - remove a disk
+ * qblk_export_get - look up a disk to remove it
  * @name: the user's name, or ``qblkN``
+ * @root: the node it has to show, or NULL for any
+ * @own: gets the user's name, %QBLK_EXPORT_NAME_LEN bytes
+ * @err: gets the sentence on failure
+ *
+ * Context: process; without qblk_control_mutex, which a removal that is to be
+ * forced may have.
+ *
+ * Return: the disk, to be given to qblk_export_del() or qblk_export_put(); or
+ * ERR_PTR(-ENOENT), also if it shows another node.
+ */
+struct qblk_export *qblk_export_get(const char *name, const char *root,
+				    char *own, struct qblk_err *err);
+
+/**
+ * qblk_export_put - undo qblk_export_get()
+ * @exp: the disk
+ */
+void qblk_export_put(struct qblk_export *exp);
+
+/**
+ * qblk_export_del - remove a disk
+ * @exp: from qblk_export_get(), which this undoes
  * @mode: see &enum qblk_del_mode
  * @err: gets the sentence on failure
  *
@@ -103,14 +126,25 @@ int qblk_export_add(const struct qblk_export_params *p,
  * With %QBLK_DEL_SYNC a disk that is open and not claimed (mounted, ...) gets a
  * moment to be closed, since udev looks at disks when it likes.
  *
+ * %QBLK_DEL_FORCE takes a removal over that is under way, or helps it to an
+ * end: what the disk has still to do fails.
+ *
  * Context: process; takes qblk_control_mutex itself, since the wait for I/O
  * must not hold up other disks.
  *
- * Return: 0; -ENOENT; -EBUSY when open (%QBLK_DEL_SYNC) or already going;
- * the error of the last flush (%QBLK_DEL_SYNC: the disk stays).
+ * Return: 0; -EBUSY when open (%QBLK_DEL_SYNC) or already going; the error of
+ * the last flush (%QBLK_DEL_SYNC: the disk stays); -EINTR.
  */
-int qblk_export_del(const char *name, enum qblk_del_mode mode,
+int qblk_export_del(struct qblk_export *exp, enum qblk_del_mode mode,
 		    struct qblk_err *err);
+
+/**
+ * qblk_event_export_gone - tell listeners that a disk is gone
+ * @info: what it was
+ *
+ * Process context.
+ */
+void qblk_event_export_gone(const struct qblk_export_info *info);
 
 /**
  * qblk_export_next - iterate over disks in the order of their index

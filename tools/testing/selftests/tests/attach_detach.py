@@ -163,6 +163,27 @@ def test_busy_node():
         check(dev in done.stderr, f"{dev} is not named: {done.stderr}")
 
 
+def test_all_of_a_stack():
+    """Disks on disks go from the top down, whatever their numbers are."""
+    first = lib.attach(lib.fixture("many0.qcow2"))
+    bottom = lib.attach(lib.fixture("many1.qcow2"))
+    lib.img_create(bottom, 16 * MIB)
+    lib.detach(first)
+    middle = lib.attach(bottom)
+    check(middle == first, f"{middle} has not got the number of {first}")
+    lib.img_create(middle, 8 * MIB)
+    lib.attach(middle)
+    for args in ((), ("--force",)):
+        lib.ctl("detach", "--all", *args)
+        check(not lib.disks(), f"{args}: left {lib.disks()}")
+        lib.img_check(lib.scratch("many1.qcow2"))
+        bottom = lib.attach(lib.scratch("many1.qcow2"))
+        lib.img_check(bottom)
+        lib.attach(bottom)
+    lib.ctl("detach", "--all")
+    check(not lib.disks(), f"left: {lib.disks()}")
+
+
 def test_missing_things():
     done = lib.attach_fails(lib.scratch("no-such-file"),
                             code=(lib.FAILED, lib.NODEV))

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -55,6 +56,59 @@ def test_open():
             if os.path.islink(f"/proc/self/fd/{fd}") and \
                os.readlink(f"/proc/self/fd/{fd}") == dev:
                 os.close(int(fd))
+
+
+def test_invisible_opener():
+    """Nobody is to be found: the answer comes soon all the same."""
+    image = lib.fixture("d.qcow2")
+    with lib.Attached(image) as dev:
+        left, right = socket.socketpair()
+        fd = os.open(dev, os.O_RDONLY)
+        # In flight, in no table of files.
+        socket.send_fds(left, [b"x"], [fd])
+        os.close(fd)
+        begun = time.monotonic()
+        lib.ctl("detach", dev, ok=(lib.BUSY,))
+        took = time.monotonic() - begun
+        left.close()
+        right.close()
+        check(took < 4 * lib.SLOWNESS, f"refused after {took:.1f} s")
+
+
+def test_mapped():
+    """Mapped, and closed: that counts as open."""
+    image = lib.fixture("d.qcow2")
+    with lib.Attached(image) as dev:
+        code = ("import mmap, os, sys; fd = os.open(sys.argv[1], os.O_RDONLY);"
+                "m = mmap.mmap(fd, 4096, prot=mmap.PROT_READ);"
+                "os.closerange(3, 99); print('ready', flush=True);"
+                "sys.stdin.read()")
+        with subprocess.Popen(["python3", "-c", code, dev],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True) as proc:
+            check(proc.stdout.readline().strip() == "ready", "no mapping")
+            busy(dev, str(proc.pid))
+            proc.communicate("")
+
+
+def test_mounted_elsewhere():
+    """A mount that only another mount namespace has is named."""
+    image = lib.fixture("d.qcow2")
+    point = lib.scratch("mnt")
+    os.makedirs(point, exist_ok=True)
+    with lib.Attached(image) as dev:
+        lib.run("mkfs.ext4", "-q", "-F", dev)
+        with subprocess.Popen(
+                ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                 f"mount {dev} {point} && echo ready && read -r line"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                text=True) as proc:
+            check(proc.stdout.readline().strip() == "ready", "no mount")
+            done = lib.ctl("detach", dev, ok=(lib.BUSY,))
+            for want in (point, "namespace", str(proc.pid)):
+                check(want in done.stderr, f"{want} is not in: {done.stderr}")
+            check(done.stderr.count(point) == 1, f"twice: {done.stderr}")
+            proc.communicate("")
 
 
 def test_swap_and_loop():
@@ -222,6 +276,71 @@ def test_force_after_lazy():
                           errno.ENOMEDIUM), f"read after force: {e}")
     disk.close()
     lib.img_check(image)
+
+
+class SlowDisk:
+    """A device mapper disk that can be made slow."""
+
+    def __init__(self, name, size_mib):
+        self.name = name
+        self.sectors = size_mib * MIB // 512
+        self.null = lib.NullBlk(name + "-below", size_mib)
+
+    def __enter__(self):
+        lib.need("dmsetup")
+        for module in ("dm_mod", "dm_delay"):
+            lib.run("modprobe", module, ok=None)
+        self.leaf = self.null.__enter__()
+        lib.run("dmsetup", "create", "--noudevsync", self.name, "--table",
+                f"0 {self.sectors} linear {self.leaf} 0")
+        lib.run("dmsetup", "mknodes", self.name)
+        return self
+
+    @property
+    def path(self):
+        return f"/dev/mapper/{self.name}"
+
+    def set_delay(self, msec):
+        delay = f"{self.leaf} 0 {msec}"
+        lib.run("dmsetup", "reload", self.name, "--table",
+                f"0 {self.sectors} delay {delay} {delay} {delay}")
+        lib.run("dmsetup", "suspend", "--noflush", "--noudevsync", self.name)
+        lib.run("dmsetup", "resume", "--noudevsync", self.name)
+
+    def __exit__(self, *_):
+        lib.run("dmsetup", "remove", "--noudevsync", "--retry", self.name)
+        self.null.__exit__()
+
+
+def test_force_of_a_running_removal():
+    """A detach that takes long is cut short, and so is a forced one."""
+    with SlowDisk("slow", 256) as slow:
+        lib.img_create(slow.path, 16 * MIB, cluster_size=512)
+        dev = lib.attach(slow.path)
+        with lib.Disk(dev) as disk:
+            # A table each.
+            for n in range(480):
+                disk.write(n * 32 * KIB, b"\x77" * 512)
+        slow.set_delay(1000)
+        procs = []
+        for args in ((), ("--force",)):
+            procs.append(subprocess.Popen(
+                [lib.QBLKCTL, "detach", *args, dev], stderr=subprocess.PIPE,
+                text=True))
+            time.sleep(2)
+        check(procs[-1].poll() is None, "written back too fast for a test")
+        # The first one failed, and the second one writes back by itself.
+        said = procs[0].communicate(timeout=20)[1]
+        check(procs[0].returncode == lib.FAILED and said, f"detach: {said}")
+        begun = time.monotonic()
+        lib.ctl("detach", "--force", os.path.basename(dev))
+        took = time.monotonic() - begun
+        said = procs[1].communicate(timeout=20)[1]
+        check(procs[1].returncode == 0, f"detach --force: {said}")
+        slow.set_delay(0)
+        lib.note(f"ended in {took:.1f} s")
+        check(not lib.disks(), f"left: {lib.disks()}")
+        lib.img_check(slow.path, leaks=True)
 
 
 def test_all():

@@ -152,7 +152,7 @@ def test_descriptors():
     pipe, other = os.pipe()
     folder = os.open("/", os.O_RDONLY)
     null = os.open("/dev/null", os.O_RDWR)
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_UNIX)
     readonly = os.open(image, os.O_RDONLY)
     path_only = os.open(image, os.O_PATH)
     writeonly = os.open(image, os.O_WRONLY)
@@ -475,3 +475,82 @@ def test_events():
         heard += [m[3][0] for m in net.receive()]
     want = [spec.ops[f"export-{w}-ntf"]["id"] for w in ("add", "del")]
     check(heard == want, f"events {heard}, expected {want}")
+
+
+def test_event_of_lazy_removal():
+    """Heard when the disk is gone, not before, with what it was."""
+    spec = genl.Spec()
+    image = lib.fixture("disk.qcow2")
+    with genl.connect(spec) as net:
+        net.join("monitor")
+        dev = lib.attach(image, "--name", "lazy")
+        heard = list(net.receive())
+        disk = lib.Disk(dev)
+        lib.detach(dev, "--lazy")
+        net.sock.settimeout(0.5)
+        try:
+            heard = list(net.receive())
+            check(False, f"an event before the disk was closed: {heard}")
+        except TimeoutError:
+            pass
+        disk.close()
+        net.sock.settimeout(30)
+        heard = [m[3] for m in net.receive()]
+    check(len(heard) == 1 and
+          heard[0][0] == spec.ops["export-del-ntf"]["id"], f"heard {heard}")
+    said = dict(genl.attrs(heard[0][4:]))
+    for key, value in (("name", b"lazy\0"),
+                       ("disk", os.path.basename(dev).encode() + b"\0"),
+                       ("size", struct.pack("Q", 16 * MIB))):
+        got = said.get(spec.sets["export"][key]["id"])
+        check(got == value, f"{key}: {got}, expected {value}")
+    check(not lib.disks(), "heard of it too early")
+    lib.img_check(image)
+
+
+def test_guard():
+    """A disk that has got the name of another one is not removed."""
+    spec = genl.Spec()
+    build = Wrong(spec)
+    null = {"driver": "null", "option": {"size": "1M"}}
+    with genl.connect(spec) as net:
+        add, delete = (spec.ops[f"export-{w}"]["id"] for w in ("add", "del"))
+        name = build.put("export", "name", "guarded")
+        reply = net.call(add, name + build.node(name="one", **null))
+        check(reply.error == 0, reply.text)
+        reply = net.call(delete, name + build.put("export", "root", "two"))
+        check(reply.error == errno.ENOENT and "one" in reply.text and
+              "two" in reply.text, f"{reply.error} {reply.text}")
+        check(len(lib.disks()) == 1, "removed all the same")
+        reply = net.call(delete, name + build.put("export", "root", "one"))
+        check(reply.error == 0, f"{reply.error} {reply.text}")
+
+
+def test_many_parents():
+    """A node that many use does not make a dump impossible."""
+    spec = genl.Spec()
+    build = Wrong(spec)
+    used_by = spec.sets["node"]["used-by"]["id"]
+    count = 500
+    names = [f"p{n:03}".ljust(31, "x") for n in range(count)]
+    options = {"read-only": "on"}
+    with genl.connect(spec) as net:
+        payload = build.node("graph", driver="null", name="many",
+                             option={"size": "1M", **options})
+        payload += b"".join(
+            build.node("graph", driver="raw", name=name, option=options,
+                       child=[("file", 0)]) for name in names)
+        reply = net.call(spec.ops["node-add"]["id"], payload)
+        check(reply.error == 0, f"node-add: {reply.error} {reply.text}")
+        reply = net.dump(spec.ops["node-get"]["id"])
+        check(reply.error == 0, f"dump: {errno.errorcode.get(reply.error)}")
+        check(len(reply.messages) == count + 1,
+              f"{len(reply.messages)} nodes in the dump")
+        reply = net.call(spec.ops["node-get"]["id"],
+                         build.put("node", "name", "many"))
+        users = [v for k, v in reply.messages[0] if k == used_by]
+        check(len(users) == count, f"node-get names {len(users)} users")
+        for name in [*names, "many"]:
+            reply = net.call(spec.ops["node-del"]["id"],
+                             build.put("node", "name", name))
+            check(reply.error == 0, f"node-del: {reply.error} {reply.text}")
