@@ -157,7 +157,7 @@ static int perm_conflict(const struct qblk_child *user,
 		     "permission conflict on node '%s': '%s' is required by %s (uses it as '%s') and unshared by %s (uses it as '%s')",
 		     user->node->name, perm_name(bad), user->desc, user->name,
 		     other->desc, other->name);
-	return -EPERM;
+	return -EBUSY;
 }
 
 static int perm_check(const struct qblk_child *new, struct qblk_err *err)

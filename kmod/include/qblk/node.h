@@ -262,8 +262,8 @@ void qblk_node_reap(void);
  *
  * Context: qblk_control_mutex held.
  *
- * Return: the edge, or an ERR_PTR: -EPERM for a permission conflict or a
- * write to a read-only node, -ELOOP for a cycle, -ENOMEM.
+ * Return: the edge, or an ERR_PTR: -EBUSY for a permission conflict, -EPERM
+ * for a write to a read-only node, -ELOOP for a cycle, -ENOMEM.
  */
 struct qblk_child *qblk_child_attach(struct qblk_node *parent,
 				     struct qblk_node *node, const char *name,
