@@ -4,12 +4,16 @@
  *
  * What is shown is written down when the disk is made: removing an attribute
  * waits for its readers, so a reader must not wait for the control mutex.
+ *
+ * Paths are shown as in /proc/mounts: what would break a line, or a terminal,
+ * is \ooo, and so is the backslash itself.
  */
 #include "export_priv.h"
 
 #include <linux/device.h>
 #include <linux/kernel.h>
 #include <linux/slab.h>
+#include <linux/string_helpers.h>
 #include <linux/sysfs.h>
 
 #include <qblk/driver.h>
@@ -88,22 +92,46 @@ static const struct qblk_node *qblk_node_below(const struct qblk_node *node)
 	return node->backing->node;
 }
 
+/* Returns the bytes it takes, of which @size are written; no NUL */
+static size_t qblk_escape(const char *text, char *to, size_t size)
+{
+	static const char special[] =
+		"\001\002\003\004\005\006\007\010\011\012\013\014\015\016\017\020"
+		"\021\022\023\024\025\026\027\030\031\032\033\034\035\036\037\177\\";
+
+	return string_escape_mem(text, strlen(text), to, size, ESCAPE_OCTAL,
+				 special);
+}
+
+static char *qblk_describe_image(const struct qblk_node *node)
+{
+	const char *image = qblk_node_image(node);
+	size_t len = qblk_escape(image, NULL, 0);
+	char *text;
+
+	text = kzalloc(len + 1, GFP_KERNEL);
+	if (text)
+		qblk_escape(image, text, len);
+	return text;
+}
+
 /* Whole lines only, without the last newline */
 static char *qblk_describe_chain(const struct qblk_node *node)
 {
 	char *buf, *chain;
 	size_t len = 0;
-	int n;
+	size_t n;
 
 	buf = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	if (!buf)
 		return NULL;
 	for (; node; node = qblk_node_below(node)) {
-		n = snprintf(buf + len, PAGE_SIZE - len, "%s\n",
-			     qblk_node_image(node));
+		n = qblk_escape(qblk_node_image(node), buf + len,
+				PAGE_SIZE - len);
 		if (n >= PAGE_SIZE - len)
 			break;
 		len += n;
+		buf[len++] = '\n';
 	}
 	chain = kstrndup(buf, len ? len - 1 : 0, GFP_KERNEL);
 	kfree(buf);
@@ -122,7 +150,7 @@ int qblk_export_describe(struct qblk_export *exp)
 {
 	const struct qblk_node *node = exp->root->node;
 
-	exp->image = kstrdup(qblk_node_image(node), GFP_KERNEL);
+	exp->image = qblk_describe_image(node);
 	exp->format = kstrdup(node->drv->name, GFP_KERNEL);
 	exp->chain = qblk_describe_chain(node);
 	return exp->image && exp->format && exp->chain ? 0 : -ENOMEM;

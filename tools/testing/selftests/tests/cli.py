@@ -152,3 +152,31 @@ def test_numbers():
         with lib.Attached(image, "-f", "raw", "-o", text) as dev:
             size = int(lib.sys_block(dev, "size")) * 512
             check(size == 4 * MIB - offset, f"-o {text}: size {size}")
+
+
+def test_sysfs_escapes():
+    """A path with a newline does not look like two."""
+    image = lib.scratch("a\nb\x1b\\c.raw")
+    lib.write_sparse(image, bytes(MIB))
+    top = lib.img_create(lib.scratch("escaped.qcow2"), MIB, backing=image,
+                         backing_fmt="raw")
+    want = lib.scratch("a\\012b\\033\\134c.raw")
+    with lib.Attached(image, "-f", "raw", "-r") as dev:
+        got = lib.sys_block(dev, "qblk/image")
+        check(got == want, f"{got!r}, expected {want!r}")
+    with lib.Attached(top, "-r") as dev:
+        got = lib.sys_block(dev, "qblk/backing_chain").split("\n")
+        check(got == [top, want], f"{got}")
+
+
+def test_permission_conflict():
+    """Two writers on one node: that is busy."""
+    lib.ctl("node", "add", "driver=null,node-name=shared,size=1M")
+    dev = lib.attach("shared", "--node")
+    try:
+        done = lib.ctl("attach", "--node", "shared", ok=(lib.BUSY,))
+        check("shared" in done.stderr and "conflict" in done.stderr,
+              done.stderr)
+    finally:
+        lib.detach(dev)
+        lib.ctl("node", "del", "shared")
