@@ -15,12 +15,8 @@ if [[ ! -e /sys/fs/cgroup/cgroup.controllers ]]; then
 	mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null || skip "no cgroup2"
 	at_exit "umount /sys/fs/cgroup"
 fi
-pressure=cgroup
-if grep -qw memory /sys/fs/cgroup/cgroup.controllers; then
-	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-else
-	pressure=machine
-fi
+grep -qw memory /sys/fs/cgroup/cgroup.controllers || skip "no memory cgroup"
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 
 qemu-img create -q -f qcow2 swap.qcow2 256M
 attach "$PWD/swap.qcow2"
@@ -49,20 +45,15 @@ for at in range(0, size, page):
 END
 
 out_before=$(awk '/^pswpout/ { print $2 }' /proc/vmstat)
-if [[ $pressure == cgroup ]]; then
-	mkdir $group
-	at_exit "rmdir $group"
-	echo 20M >$group/memory.max
-	(
-		echo $BASHPID >$group/cgroup.procs
-		exec /usr/bin/python3 pressure.py 36
-	) || fail "memory came back wrong"
-else
-	free=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
-	/usr/bin/python3 pressure.py $((free + 40)) || fail "memory came back wrong"
-fi
+mkdir $group
+at_exit "rmdir $group"
+echo 20M >$group/memory.max
+(
+	echo $BASHPID >$group/cgroup.procs
+	exec /usr/bin/python3 pressure.py 36
+) || fail "memory came back wrong"
 out=$(($(awk '/^pswpout/ { print $2 }' /proc/vmstat) - out_before))
-echo "  $out pages written out ($pressure)"
+echo "  $out pages written out"
 ((out > 1000)) || fail "there was no pressure: $out pages written out"
 
 swapoff "$dev"
