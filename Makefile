@@ -84,11 +84,13 @@ regen:			## regenerate what comes from the netlink specification
 	@tools/deps
 	@tools/regen
 
-# DESTDIR and PREFIX are passed on to userspace/Makefile.
+# DESTDIR and PREFIX are passed on to userspace/Makefile.  depmod is run here
+# because kbuild does so only next to a System.map, which Debian has elsewhere.
 .PHONY: install
 install: all		## install module, qblkctl, libqblk, header, udev rules, manual
 	+@flock $(TREE)/.lock $(KBUILD) INSTALL_MOD_DIR=extra INSTALL_MOD_PATH=$(DESTDIR) \
 		$(if $(DESTDIR),DEPMOD=true) modules_install
+	$(if $(DESTDIR),,depmod $(KREL))
 	+@$(MAKE) --no-print-directory -C userspace O=$(BUILD)/userspace install
 
 .PHONY: uninstall
