@@ -22,7 +22,6 @@
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
 #include <qblk/driver.h>
@@ -204,23 +203,53 @@ static int qblk_export_inactivate(struct qblk_export *exp, struct qblk_err *err)
 	return ret;
 }
 
+/**
+ * struct qblk_settle - a call of qblk_export_settle()
+ * @work: does it
+ * @exp: the disk
+ * @err: gets the sentence on failure
+ * @ret: result
+ */
+struct qblk_settle {
+	struct work_struct work;
+	struct qblk_export *exp;
+	struct qblk_err *err;
+	int ret;
+};
+
+/*
+ * Under the control mutex, since nothing else keeps the graph: a drain does not
+ * know of calls that do not come through the queue.
+ */
+static void qblk_settle_work(struct work_struct *work)
+{
+	struct qblk_settle *s = container_of(work, struct qblk_settle, work);
+	unsigned int flags = qblk_io_enter();
+
+	mutex_lock(&qblk_control_mutex);
+	s->ret = qblk_export_inactivate(s->exp, s->err);
+	mutex_unlock(&qblk_control_mutex);
+	qblk_io_leave(flags);
+}
+
 /*
  * Everything to disk, while the disk could still stay if that fails.
  * qblk_node_reap() would do it, too, but too late to say so.
  *
- * Under the control mutex, since nothing else keeps the graph: a drain does not
- * know of calls that do not come through the queue.
+ * A worker does it: who removes a disk may be killed while waiting, and a file
+ * system gives up a buffered write of a task that is to die.  Not one of
+ * qblk_remove_wq, whose workers wait here.
  */
 static int qblk_export_settle(struct qblk_export *exp, struct qblk_err *err)
 {
-	unsigned int noio;
+	struct qblk_settle s = { .exp = exp, .err = err };
 	int ret;
 
-	mutex_lock(&qblk_control_mutex);
-	noio = memalloc_noio_save();
-	ret = qblk_export_inactivate(exp, err);
-	memalloc_noio_restore(noio);
-	mutex_unlock(&qblk_control_mutex);
+	INIT_WORK_ONSTACK(&s.work, qblk_settle_work);
+	queue_work(system_unbound_wq, &s.work);
+	flush_work(&s.work);
+	destroy_work_on_stack(&s.work);
+	ret = s.ret;
 	if (ret)
 		qblk_err_set(err, "disk %s: writing back failed: %pe",
 			     exp->disk->disk_name, ERR_PTR(ret));

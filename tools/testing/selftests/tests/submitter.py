@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: what belongs to the submitter of I/O, and what to the image's file
-# cost: 10
-# timeout: 60
+# cost: 20
+# timeout: 90
 """Limits of a task do not count for the image; lost pages are told to all."""
 
 import errno
 import os
 import resource
 import signal
+import subprocess
+import threading
+import time
 
 import lib
 from lib import MIB, check
@@ -53,7 +56,7 @@ def test_file_size_limit():
 
 
 class FailingFs:
-    """A file system on a device that fails from fail() to recover()."""
+    """A file system on a device that fails, or is slow, until recover()."""
 
     SECTORS = 64 * 2048
 
@@ -82,6 +85,9 @@ class FailingFs:
 
     def recover(self):
         self.switch(f"linear {self.leaf} 0")
+
+    def slow_reads(self, milliseconds):
+        self.switch(f"delay {self.leaf} 0 {milliseconds} {self.leaf} 0 0")
 
     def __exit__(self, *_):
         lib.run("umount", self.point, ok=None)
@@ -112,3 +118,45 @@ def test_lost_page():
                                      disk.flush)
         finally:
             lib.detach(dev, "--force")
+
+
+def test_killed_detach():
+    """Metadata is written although who forces the detach is killed first."""
+    lib.run("modprobe", "dm-delay", ok=None)
+    with FailingFs() as fs:
+        image = f"{fs.point}/k.qcow2"
+        lib.img_create(image, 64 * MIB)
+        lib.run("qemu-io", "-f", "qcow2", "-c", f"write -P 1 0 {24 * MIB}",
+                image)
+        lib.run("sync")
+        lib.write_file("/proc/sys/vm/drop_caches", "3")
+        dev = lib.attach("driver=qcow2,file.driver=file,"
+                         f"file.cache.direct=off,file.filename={image}",
+                         "--image-opts")
+        with lib.Disk(dev) as disk:
+            for at in range(32, 48):
+                disk.write(at * MIB, b"\x66" * 65536)
+            fs.slow_reads(3000)
+            reader = threading.Thread(target=read_quietly,
+                                      args=(disk, 20 * MIB))
+            reader.start()
+            time.sleep(0.5)
+            # It waits for the read, and is dead when it goes on.
+            detach = subprocess.Popen([lib.QBLKCTL, "detach", "--force", dev])
+            time.sleep(1)
+            check(detach.poll() is None, "detach did not wait for the read")
+            detach.kill()
+            detach.wait()
+            reader.join()
+        fs.recover()
+        lib.wait_for(lambda: not lib.disks(), "the disk to go", 30)
+        lib.img_check(image)
+        lib.run("qemu-io", "-f", "qcow2", "-r", "-c",
+                f"read -P 0x66 {40 * MIB} 64k", image)
+
+
+def read_quietly(disk, offset):
+    try:
+        disk.read(offset, 4096)
+    except (OSError, lib.Fail):
+        pass
