@@ -233,6 +233,17 @@ static void corrupt_free_l2(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, corrupt_l1_entry(img, 2));
 }
 
+/* All of the refcount table leads to one block, in which nothing is free. */
+static void corrupt_endless_table(struct image *img)
+{
+	int i;
+
+	corrupt_refcounts(img, 0, CORRUPT_CS / 2, 1);
+	for (i = 0; i < CORRUPT_CS; i += 8)
+		put_unaligned_be64(2 * CORRUPT_CS,
+				   img->leaf->data + CORRUPT_CS + i);
+}
+
 /*
  * A refcount table that names a full block over and over: the search for a free
  * cluster ends soon after the end of the file.
@@ -242,12 +253,8 @@ static void corrupt_endless_refcounts(struct kunit *test)
 	struct image *img = corrupt_create(test, &corrupt_cfg);
 	struct qcow2_state *s;
 	u64 last;
-	int i;
 
-	corrupt_refcounts(img, 0, CORRUPT_CS / 2, 1);
-	for (i = 0; i < CORRUPT_CS; i += 8)
-		put_unaligned_be64(2 * CORRUPT_CS,
-				   img->leaf->data + CORRUPT_CS + i);
+	corrupt_endless_table(img);
 	image_open(img);
 	s = img->node->priv;
 	KUNIT_EXPECT_EQ(test, -EIO, image_write(img, 1 << 20, 512, 9));
@@ -266,12 +273,8 @@ static void corrupt_refcounts_outside(struct kunit *test)
 	};
 	struct image *img = image_create(test, &cfg, 0);
 	struct qcow2_state *s;
-	int i;
 
-	corrupt_refcounts(img, 0, CORRUPT_CS / 2, 1);
-	for (i = 0; i < CORRUPT_CS; i += 8)
-		put_unaligned_be64(2 * CORRUPT_CS,
-				   img->leaf->data + CORRUPT_CS + i);
+	corrupt_endless_table(img);
 	image_open(img);
 	s = img->node->priv;
 	KUNIT_EXPECT_EQ(test, -ENOSPC, image_write(img, 0, 512, 9));

@@ -11,7 +11,6 @@
  * memory of a slice stays until the end of the RCU section.
  */
 #include <linux/kernel.h>
-#include <linux/log2.h>
 
 #include "qcow2.h"
 
@@ -260,11 +259,14 @@ int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, u64 *entry)
 /* A private copy of a table that a snapshot shares */
 static int qcow2_l2_copy(struct qcow2_state *s, u64 from, u64 to)
 {
-	u32 step = rounddown_pow_of_two(s->buf_bytes);
+	u32 step = s->buf_bytes;
 	int ret = 0;
 	u32 pos;
 
-	/* The shared table has no dirty slices: it is never changed. */
+	/*
+	 * The shared table has no dirty slices: it is never changed.  The
+	 * buffer, of a power of two like the cluster, divides it.
+	 */
 	for (pos = 0; !ret && pos < s->cluster_size; pos += step) {
 		ret = qblk_pread(s->file, from + pos, step, s->buf);
 		if (!ret)
