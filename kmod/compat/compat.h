@@ -12,6 +12,7 @@
 #include "srcu.h"
 #include "bdev.h"
 #include "queue.h"
+#include "shrinker.h"
 #include "netlink.h"
 #include "unaligned.h"
 

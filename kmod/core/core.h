@@ -38,6 +38,7 @@ bool qblk_driver_name_valid(const char *name);
 
 /* node.c */
 extern const struct qblk_opt_desc qblk_node_opts[];
+extern const char *const qblk_detect_zeroes_words[];
 void qblk_walk_add(struct list_head *list, struct qblk_node *node);
 void qblk_walk_below(struct list_head *list, struct qblk_node *node);
 void qblk_walk_end(struct list_head *list);
@@ -76,6 +77,12 @@ bool qblk_serialising_strict(const struct qblk_node *leaf);
 void qblk_tracked_begin(const struct qblk_node *leaf, struct qblk_tracked *t,
 			u64 start, u64 end, bool serialising);
 void qblk_tracked_end(struct qblk_tracked *t);
+
+/* debugfs.c */
+void qblk_debugfs_init(void);
+void qblk_debugfs_exit(void);
+void qblk_debugfs_add(struct qblk_node *node);
+void qblk_debugfs_del(struct qblk_node *node);
 
 /* netlink.c */
 int qblk_netlink_init(void);

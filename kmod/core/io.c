@@ -399,6 +399,13 @@ static int write_check_end(const struct qblk_node *node, u64 offset, u64 bytes)
 	return -ENOSPC;
 }
 
+static int write_check_range(const struct qblk_child *child, u64 offset,
+			     u64 bytes)
+{
+	return write_check(child, offset, bytes) ?:
+	       write_check_end(child->node, offset, bytes);
+}
+
 static int node_write(struct qblk_node *node, u64 offset, u64 bytes,
 		      struct iov_iter *iter, unsigned int flags)
 {
@@ -415,27 +422,6 @@ static int node_write(struct qblk_node *node, u64 offset, u64 bytes,
 		iov_iter_advance(iter, bytes);
 	return ret;
 }
-
-int qblk_pwritev(struct qblk_child *child, u64 offset, u64 bytes,
-		 struct iov_iter *iter, unsigned int flags)
-{
-	struct qblk_node *node = child->node;
-	bool flush = (flags & QBLK_REQ_FUA) && !node->limits.fua;
-	int ret;
-
-	ret = write_check(child, offset, bytes);
-	if (!ret)
-		ret = write_check_end(node, offset, bytes);
-	if (ret || !bytes)
-		return ret;
-	if (flush)
-		flags &= ~QBLK_REQ_FUA;
-	ret = node_write(node, offset, bytes, iter, flags);
-	if (!ret && flush)
-		ret = qblk_node_flush(node);
-	return ret;
-}
-EXPORT_SYMBOL_GPL(qblk_pwritev);
 
 /* Zeroes */
 
@@ -503,18 +489,13 @@ static int zero_leaf(struct qblk_node *leaf, u64 offset, u64 bytes,
 	return ret;
 }
 
-int qblk_pwrite_zeroes(struct qblk_child *child, u64 offset, u64 bytes,
-		       unsigned int flags)
+/* The range was checked. */
+static int node_write_zeroes(struct qblk_node *node, u64 offset, u64 bytes,
+			     unsigned int flags)
 {
-	struct qblk_node *node = child->node;
 	bool flush = flags & QBLK_REQ_FUA;
 	int ret;
 
-	ret = write_check(child, offset, bytes);
-	if (!ret)
-		ret = write_check_end(node, offset, bytes);
-	if (ret || !bytes)
-		return ret;
 	flags &= ~QBLK_REQ_FUA;
 	if (!node->discard_unmap)
 		flags &= ~QBLK_REQ_MAY_UNMAP;
@@ -527,7 +508,83 @@ int qblk_pwrite_zeroes(struct qblk_child *child, u64 offset, u64 bytes,
 		ret = qblk_node_flush(node);
 	return ret;
 }
+
+int qblk_pwrite_zeroes(struct qblk_child *child, u64 offset, u64 bytes,
+		       unsigned int flags)
+{
+	struct qblk_node *node = child->node;
+	int ret;
+
+	ret = write_check_range(child, offset, bytes);
+	if (ret || !bytes)
+		return ret;
+	return node_write_zeroes(node, offset, bytes, flags);
+}
 EXPORT_SYMBOL_GPL(qblk_pwrite_zeroes);
+
+/* Data */
+
+/*
+ * Copying is what every kind of iterator can do, and most data is not zero in
+ * its first bytes.  Memory that changes meanwhile may be written either way.
+ * Not inlined: writes recurse.
+ */
+static noinline_for_stack bool iter_is_zero(const struct iov_iter *iter,
+					    u64 bytes)
+{
+	struct iov_iter sub = *iter;
+	u8 buf[256];
+	size_t n;
+
+	for (; bytes; bytes -= n) {
+		n = copy_from_iter(buf, min_t(u64, bytes, sizeof(buf)), &sub);
+		if (!n || memchr_inv(buf, 0, n))
+			return false;
+	}
+	return true;
+}
+
+static bool write_is_zero(const struct qblk_node *node,
+			  const struct iov_iter *iter, u64 bytes)
+{
+	return node->detect_zeroes && node->drv->pwrite_zeroes &&
+	       iter_is_zero(iter, bytes);
+}
+
+/* Data that is all zero, and the node has detect-zeroes */
+static int node_write_detected(struct qblk_node *node, u64 offset, u64 bytes,
+			       struct iov_iter *iter, unsigned int flags)
+{
+	int ret;
+
+	if (node->detect_zeroes == QBLK_DETECT_ZEROES_UNMAP)
+		flags |= QBLK_REQ_MAY_UNMAP;
+	ret = node_write_zeroes(node, offset, bytes, flags);
+	if (!ret)
+		iov_iter_advance(iter, bytes);
+	return ret;
+}
+
+int qblk_pwritev(struct qblk_child *child, u64 offset, u64 bytes,
+		 struct iov_iter *iter, unsigned int flags)
+{
+	struct qblk_node *node = child->node;
+	bool flush = (flags & QBLK_REQ_FUA) && !node->limits.fua;
+	int ret;
+
+	ret = write_check_range(child, offset, bytes);
+	if (ret || !bytes)
+		return ret;
+	if (write_is_zero(node, iter, bytes))
+		return node_write_detected(node, offset, bytes, iter, flags);
+	if (flush)
+		flags &= ~QBLK_REQ_FUA;
+	ret = node_write(node, offset, bytes, iter, flags);
+	if (!ret && flush)
+		ret = qblk_node_flush(node);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(qblk_pwritev);
 
 /* Discard */
 

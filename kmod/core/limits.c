@@ -28,7 +28,9 @@ static const struct qblk_limits fold_start = {
 /*
  * What also a backing file has a say in.  Its alignment and its maxima do not
  * count: it is only read, and the leaf under it is known when a request goes
- * there.
+ * there.  A child that has metadata alone, beside a data file, counts for
+ * nothing: no request goes there, and what a driver does with it on its own
+ * uses buffers that are padded and split for that leaf.
  */
 static void fold_any(struct qblk_limits *lim, const struct qblk_limits *c)
 {
@@ -66,6 +68,9 @@ static void fold_children(const struct qblk_node *node,
 
 	*lim = fold_start;
 	list_for_each_entry(child, &node->children, parent_entry) {
+		if (!(child->role & (QBLK_CHILD_DATA | QBLK_CHILD_FILTERED |
+				     QBLK_CHILD_COW)))
+			continue;
 		fold_any(lim, &child->node->limits);
 		if (!(child->role & QBLK_CHILD_COW))
 			fold_data(lim, &child->node->limits);

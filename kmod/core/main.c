@@ -42,6 +42,7 @@ static int __init qblk_init(void)
 	int ret;
 
 	qblk_zeroes_init();
+	qblk_debugfs_init();
 	ret = register_builtin();
 	if (ret)
 		goto err_qcow2;
@@ -59,6 +60,7 @@ err_drivers:
 	unregister_builtin(ARRAY_SIZE(builtin_drivers));
 err_qcow2:
 	qcow2_exit();
+	qblk_debugfs_exit();
 	return ret;
 }
 
@@ -69,6 +71,7 @@ static void __exit qblk_exit(void)
 	qblk_export_exit();
 	unregister_builtin(ARRAY_SIZE(builtin_drivers));
 	qcow2_exit();
+	qblk_debugfs_exit();
 }
 
 module_init(qblk_init);

@@ -151,6 +151,9 @@ static int walk_visit(struct walk *w, struct qblk_mapping *m)
 		return -EIO;
 	if (write && w->node->read_only)
 		return -EPERM;
+	/* The worker looks at the data, see qblk_pwritev(). */
+	if (write && w->node->detect_zeroes && !(w->flags & QBLK_MAP_MAY_SLEEP))
+		return -EAGAIN;
 	if (w->offset >= len)
 		return write ? -EAGAIN : walk_found(w, QBLK_MAP_ZERO, m);
 	w->bytes = min(w->bytes, len - w->offset);

@@ -26,6 +26,7 @@
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <net/genetlink.h>
 #include <net/netlink.h>
 
@@ -150,6 +151,7 @@ int qblk_nl_run(struct sk_buff *skb, struct genl_info *info,
 		return -ENOMEM;
 	}
 	ctx->info = info;
+	ctx->err.warnings = ctx->warnings;
 	ret = qblk_nl_code(qblk_nl_call(skb, ctx, handler, locked));
 	if (ret) {
 		qblk_nl_fail(ctx, ret);
@@ -177,6 +179,20 @@ void qblk_nl_reply_drop(struct qblk_nl_ctx *ctx)
 {
 	nlmsg_free(ctx->reply);
 	ctx->reply = NULL;
+}
+
+int qblk_nl_put_warnings(struct qblk_nl_ctx *ctx, int attrtype)
+{
+	char *rest = ctx->warnings;
+	const char *line;
+
+	for (;;) {
+		line = strsep(&rest, "\n");
+		if (!line || !*line)
+			return 0;
+		if (nla_put_string(ctx->reply, attrtype, line))
+			return -EMSGSIZE;
+	}
 }
 
 const char *qblk_nl_text(const struct nlattr *attr)

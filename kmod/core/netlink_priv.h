@@ -17,12 +17,14 @@ struct sk_buff;
  * struct qblk_nl_ctx - a request being served
  * @info: the request
  * @err: the sentence, if it fails
+ * @warnings: of @err
  * @reply: the answer, if there is one; sent on success, freed on failure
  * @hdr: its header
  */
 struct qblk_nl_ctx {
 	struct genl_info *info;
 	struct qblk_err err;
+	char warnings[QBLK_WARNINGS_LEN];
 	struct sk_buff *reply;
 	void *hdr;
 };
@@ -61,6 +63,18 @@ int qblk_nl_run(struct sk_buff *skb, struct genl_info *info,
  * Return: 0, -ENOMEM or -EMSGSIZE.
  */
 int qblk_nl_reply_new(struct qblk_nl_ctx *ctx, size_t payload);
+
+/* Bytes that qblk_nl_put_warnings() may need: shorter ones need a header each */
+#define QBLK_NL_WARNINGS_SIZE	(2 * QBLK_WARNINGS_LEN)
+
+/**
+ * qblk_nl_put_warnings - put what the user should know into the answer
+ * @ctx: the request
+ * @attrtype: attribute that takes a sentence
+ *
+ * Return: 0 or -EMSGSIZE.
+ */
+int qblk_nl_put_warnings(struct qblk_nl_ctx *ctx, int attrtype);
 
 /**
  * qblk_nl_reply_drop - forget the answer, to start a larger one

@@ -21,6 +21,7 @@ static u32 qblk_nl_option_type(enum qblk_opt_type type)
 {
 	switch (type) {
 	case QBLK_OPT_BOOL:
+	case QBLK_OPT_TRISTATE:
 		return QBLK_OPTION_TYPE_BOOL;
 	case QBLK_OPT_U64:
 		return QBLK_OPTION_TYPE_NUMBER;
@@ -40,6 +41,8 @@ static int qblk_nl_put_default(struct sk_buff *skb,
 	char number[24];
 	const char *text = number;
 
+	if (desc->def == QBLK_OPT_UNSET)
+		return 0;
 	switch (desc->type) {
 	case QBLK_OPT_BOOL:
 		text = desc->def ? "on" : "off";
@@ -51,6 +54,7 @@ static int qblk_nl_put_default(struct sk_buff *skb,
 	case QBLK_OPT_ENUM:
 		text = desc->choices[desc->def];
 		break;
+	case QBLK_OPT_TRISTATE:
 	case QBLK_OPT_STRING:
 		return 0;
 	}
@@ -118,6 +122,7 @@ static u32 qblk_nl_driver_flags(const struct qblk_driver *drv)
 		{ QBLK_DRV_PROTOCOL,	QBLK_DRIVER_FLAGS_PROTOCOL },
 		{ QBLK_DRV_NEEDS_FD,	QBLK_DRIVER_FLAGS_NEEDS_FD },
 		{ QBLK_DRV_BACKING,	QBLK_DRIVER_FLAGS_BACKING },
+		{ QBLK_DRV_DATA_FILE,	QBLK_DRIVER_FLAGS_DATA_FILE },
 	};
 	u32 flags = 0;
 	unsigned int i;

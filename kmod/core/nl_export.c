@@ -127,7 +127,10 @@ static int qblk_nl_export_make(struct qblk_nl_ctx *ctx,
 	ret = qblk_nl_export_all_used(ctx, set, p.node);
 	if (ret)
 		return ret;
-	ret = qblk_nl_reply_new(ctx, QBLK_NL_EXPORT_SIZE);
+	ret = qblk_nl_reply_new(ctx, QBLK_NL_EXPORT_SIZE +
+				     QBLK_NL_WARNINGS_SIZE);
+	if (!ret)
+		ret = qblk_nl_put_warnings(ctx, QBLK_A_EXPORT_WARNING);
 	if (ret)
 		return ret;
 	ret = qblk_export_add(&p, &e, &ctx->err);

@@ -11,10 +11,11 @@
 #include <uapi/linux/qblk.h>
 
 /* Common nested types */
-const struct nla_policy qblk_child_nl_policy[QBLK_A_CHILD_INDEX + 1] = {
+const struct nla_policy qblk_child_nl_policy[QBLK_A_CHILD_NONE + 1] = {
 	[QBLK_A_CHILD_NAME] = { .type = NLA_NUL_STRING, .len = QBLK_MAX_NAME_LEN, },
 	[QBLK_A_CHILD_NODE] = { .type = NLA_NUL_STRING, .len = QBLK_MAX_NAME_LEN, },
 	[QBLK_A_CHILD_INDEX] = NLA_POLICY_MAX(NLA_U32, QBLK_MAX_NODES),
+	[QBLK_A_CHILD_NONE] = { .type = NLA_FLAG, },
 };
 
 const struct nla_policy qblk_node_def_nl_policy[QBLK_A_NODE_CHILD + 1] = {

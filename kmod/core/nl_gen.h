@@ -12,7 +12,7 @@
 #include <uapi/linux/qblk.h>
 
 /* Common nested types */
-extern const struct nla_policy qblk_child_nl_policy[QBLK_A_CHILD_INDEX + 1];
+extern const struct nla_policy qblk_child_nl_policy[QBLK_A_CHILD_NONE + 1];
 extern const struct nla_policy qblk_node_def_nl_policy[QBLK_A_NODE_CHILD + 1];
 extern const struct nla_policy qblk_option_nl_policy[QBLK_A_OPTION_VALUE + 1];
 

@@ -155,13 +155,16 @@ static int qblk_nl_parse_child(struct qblk_nl_ctx *ctx,
 	if (ret)
 		return ret;
 	if (!tb[QBLK_A_CHILD_NAME] ||
-	    !tb[QBLK_A_CHILD_NODE] == !tb[QBLK_A_CHILD_INDEX]) {
+	    !!tb[QBLK_A_CHILD_NODE] + !!tb[QBLK_A_CHILD_INDEX] +
+	    !!tb[QBLK_A_CHILD_NONE] != 1) {
 		qblk_err_set(&ctx->err,
-			     "%s: a child needs a name, and a node or an index",
+			     "%s: a child needs a name, and a node, an index or none",
 			     def->who);
 		return -EINVAL;
 	}
 	ref->name = nla_data(tb[QBLK_A_CHILD_NAME]);
+	if (tb[QBLK_A_CHILD_NONE])
+		return 0;
 	ref->node = qblk_nl_find_child(ctx, def, tb, set);
 	return ref->node ? 0 : -ENOENT;
 }
@@ -342,9 +345,12 @@ static int qblk_nl_node_add(struct qblk_nl_ctx *ctx)
 	ret = qblk_nl_nodes_open(ctx, QBLK_A_GRAPH_NODE, &set);
 	if (ret)
 		return ret;
-	ret = qblk_nl_reply_new(ctx, set.nr * QBLK_NL_NAME_SIZE);
+	ret = qblk_nl_reply_new(ctx, set.nr * QBLK_NL_NAME_SIZE +
+				     QBLK_NL_WARNINGS_SIZE);
 	for (i = 0; i < set.nr && !ret; i++)
 		ret = qblk_nl_put_name(ctx->reply, set.nodes[i]);
+	if (!ret)
+		ret = qblk_nl_put_warnings(ctx, QBLK_A_GRAPH_WARNING);
 	if (ret)
 		qblk_nl_nodes_undo(&set);
 	qblk_nl_nodes_free(&set);
@@ -565,6 +571,8 @@ static int qblk_nl_put_node(struct sk_buff *skb, struct qblk_node *node,
 	    (node->read_only && nla_put_flag(skb, QBLK_A_NODE_READ_ONLY)) ||
 	    (node->implicit && nla_put_flag(skb, QBLK_A_NODE_IMPLICIT)) ||
 	    (node->discard_unmap && nla_put_flag(skb, QBLK_A_NODE_DISCARD)) ||
+	    nla_put_string(skb, QBLK_A_NODE_DETECT_ZEROES,
+			   qblk_detect_zeroes_words[node->detect_zeroes]) ||
 	    nla_put_u64_64bit(skb, QBLK_A_NODE_LENGTH, qblk_node_length(node),
 			      QBLK_A_NODE_PAD) ||
 	    qblk_nl_put_edges(skb, node, max_users) ||

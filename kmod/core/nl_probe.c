@@ -24,6 +24,9 @@
 #define QBLK_NL_PROBE_SIZE	SZ_4K	/* first look */
 #define QBLK_NL_PROBE_SIZE_MAX	SZ_2M	/* see &qblk_probe.want */
 
+/* What is found: three names and a few numbers */
+#define QBLK_NL_PROBE_REPLY	(sizeof(struct qblk_probe) + SZ_256)
+
 /**
  * struct qblk_nl_probe - a probe under way
  * @file: where the image is
@@ -241,7 +244,9 @@ static int qblk_nl_put_probe(struct sk_buff *skb,
 						p->backing_file)) ||
 	    (*p->backing_format &&
 	     nla_put_string(skb, QBLK_A_PROBE_BACKING_FORMAT,
-			    p->backing_format)))
+			    p->backing_format)) ||
+	    (*p->data_file && nla_put_string(skb, QBLK_A_PROBE_DATA_FILE,
+					     p->data_file)))
 		return -EMSGSIZE;
 	return 0;
 }
@@ -263,7 +268,7 @@ static int qblk_nl_probe(struct qblk_nl_ctx *ctx)
 		ret = format ? qblk_nl_probe_named(ctx, pr, format) :
 			       qblk_nl_probe_any(ctx, pr);
 	if (!ret)
-		ret = qblk_nl_reply_new(ctx, SZ_2K);
+		ret = qblk_nl_reply_new(ctx, QBLK_NL_PROBE_REPLY);
 	if (!ret)
 		ret = qblk_nl_put_probe(ctx->reply, pr);
 	if (pr->file)

@@ -31,9 +31,13 @@ enum { DISCARD_IGNORE, DISCARD_UNMAP };
 struct node_opts {
 	bool read_only;
 	u32 discard;
+	u32 detect_zeroes;
 };
 
 static const char *const discard_words[] = { "ignore", "unmap", NULL };
+
+/* By enum qblk_detect_zeroes */
+const char *const qblk_detect_zeroes_words[] = { "off", "on", "unmap", NULL };
 
 const struct qblk_opt_desc qblk_node_opts[] = {
 	{
@@ -48,6 +52,13 @@ const struct qblk_opt_desc qblk_node_opts[] = {
 		.choices = discard_words,
 		.def = DISCARD_UNMAP,
 		.help = "pass discards on (unmap) or drop them (ignore)",
+	}, {
+		.name = "detect-zeroes",
+		.type = QBLK_OPT_ENUM,
+		.offset = offsetof(struct node_opts, detect_zeroes),
+		.choices = qblk_detect_zeroes_words,
+		.def = QBLK_DETECT_ZEROES_OFF,
+		.help = "make writes of zeroes (on) that may free space (unmap) from data that is all zero",
 	},
 	{}
 };
@@ -244,9 +255,23 @@ static int edge_check_parent(struct qblk_node *parent,
 	return depth_check(parent, child, err);
 }
 
+/* Where a node keeps the edge of a name, NULL if it is one of several */
+static struct qblk_child **child_slot(struct qblk_node *parent,
+				      const char *name)
+{
+	if (!strcmp(name, "file"))
+		return &parent->file;
+	if (!strcmp(name, "backing"))
+		return &parent->backing;
+	if (!strcmp(name, "data-file"))
+		return &parent->data_file;
+	return NULL;
+}
+
 static void edge_link(struct qblk_child *child)
 {
 	struct qblk_node *parent = child->parent;
+	struct qblk_child **slot;
 
 	kref_get(&child->node->ref);
 	list_add_tail(&child->node_entry, &child->node->parents);
@@ -254,10 +279,9 @@ static void edge_link(struct qblk_child *child)
 	if (!parent)
 		return;
 	list_add_tail(&child->parent_entry, &parent->children);
-	if (!strcmp(child->name, "file"))
-		parent->file = child;
-	else if (!strcmp(child->name, "backing"))
-		parent->backing = child;
+	slot = child_slot(parent, child->name);
+	if (slot)
+		*slot = child;
 }
 
 struct qblk_child *qblk_child_attach(struct qblk_node *parent,
@@ -296,14 +320,14 @@ EXPORT_SYMBOL_GPL(qblk_child_attach);
 void qblk_child_detach(struct qblk_child *child)
 {
 	struct qblk_node *parent = child->parent;
+	struct qblk_child **slot;
 
 	lockdep_assert_held(&qblk_control_mutex);
 	list_del(&child->node_entry);
 	list_del(&child->parent_entry);
-	if (parent && parent->file == child)
-		parent->file = NULL;
-	if (parent && parent->backing == child)
-		parent->backing = NULL;
+	slot = parent ? child_slot(parent, child->name) : NULL;
+	if (slot)
+		*slot = NULL;
 	qblk_graph_gen++;
 	kref_put(&child->node->ref, node_release);
 	kfree(child);
@@ -320,10 +344,16 @@ static u32 default_perm(const struct qblk_node *node, bool cow)
 	return perm | QBLK_PERM_WRITE | QBLK_PERM_RESIZE;
 }
 
-static u32 default_role(const struct qblk_node *node, bool cow)
+/* With a data file, the file has metadata alone. */
+static u32 default_role(const struct qblk_node *node, const char *name,
+			bool data_file)
 {
-	if (cow)
+	if (!strcmp(name, "backing"))
 		return QBLK_CHILD_COW;
+	if (!strcmp(name, "data-file"))
+		return QBLK_CHILD_DATA;
+	if (data_file)
+		return QBLK_CHILD_METADATA | QBLK_CHILD_PRIMARY;
 	if (node->drv->flags & QBLK_DRV_FILTER)
 		return QBLK_CHILD_FILTERED | QBLK_CHILD_PRIMARY;
 	if (node->drv == &qblk_drv_raw)
@@ -331,35 +361,97 @@ static u32 default_role(const struct qblk_node *node, bool cow)
 	return QBLK_CHILD_DATA | QBLK_CHILD_METADATA | QBLK_CHILD_PRIMARY;
 }
 
+/* Can a driver have a child of this name? */
+static bool child_fits(const struct qblk_driver *drv, const char *name)
+{
+	if (drv->flags & QBLK_DRV_PROTOCOL)
+		return false;
+	if (!strcmp(name, "backing"))
+		return drv->flags & QBLK_DRV_BACKING;
+	if (!strcmp(name, "data-file"))
+		return drv->flags & QBLK_DRV_DATA_FILE;
+	return !strcmp(name, "file");
+}
+
+static bool is_given(const struct qblk_node_params *p, const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < p->nr_children; i++)
+		if (!strcmp(p->children[i].name, name))
+			return true;
+	return false;
+}
+
+static int node_check_child(const struct qblk_node *node,
+			    const struct qblk_child_ref *ref,
+			    struct qblk_err *err)
+{
+	bool cow = !strcmp(ref->name, "backing");
+
+	if (!child_fits(node->drv, ref->name)) {
+		qblk_err_set(err, "node '%s': driver '%s' has no child '%.31s'",
+			     node->name, node->drv->name, ref->name);
+		return -EINVAL;
+	}
+	if (!cow && !node->read_only && ref->node->read_only) {
+		qblk_err_set(err,
+			     "node '%s' cannot be writable, its %s '%s' is read-only",
+			     node->name, ref->name, ref->node->name);
+		return -EPERM;
+	}
+	return 0;
+}
+
+/* Neither twice, nor once and left out */
+static int node_check_once(const struct qblk_node *node, const char *name,
+			   struct qblk_err *err)
+{
+	bool found = node->no_backing && !strcmp(name, "backing");
+	const struct qblk_child *child;
+
+	list_for_each_entry(child, &node->children, parent_entry)
+		found |= !strcmp(child->name, name);
+	if (!found)
+		return 0;
+	qblk_err_set(err, "node '%s': child '%.31s' is given twice", node->name,
+		     name);
+	return -EINVAL;
+}
+
+/* "backing": null of QEMU, true of nodes that cannot have one, too */
+static int node_leave_out(struct qblk_node *node, const char *name,
+			  struct qblk_err *err)
+{
+	if (strcmp(name, "backing")) {
+		qblk_err_set(err, "node '%s': child '%.31s' cannot be left out",
+			     node->name, name);
+		return -EINVAL;
+	}
+	node->no_backing = true;
+	return 0;
+}
+
 static int node_attach_one(struct qblk_node *node,
-			   const struct qblk_child_ref *ref,
+			   const struct qblk_child_ref *ref, bool data_file,
 			   struct qblk_err *err)
 {
 	bool cow = !strcmp(ref->name, "backing");
 	char desc[sizeof_field(struct qblk_child, desc)];
 	struct qblk_child *child;
+	int ret;
 
-	if ((cow && !(node->drv->flags & QBLK_DRV_BACKING)) ||
-	    (!cow && strcmp(ref->name, "file")) ||
-	    qblk_node_is_leaf(node)) {
-		qblk_err_set(err, "node '%s': driver '%s' has no child '%.31s'",
-			     node->name, node->drv->name, ref->name);
-		return -EINVAL;
-	}
-	if (cow ? node->backing : node->file) {
-		qblk_err_set(err, "node '%s': child '%s' is given twice",
-			     node->name, ref->name);
-		return -EINVAL;
-	}
-	if (!cow && !node->read_only && ref->node->read_only) {
-		qblk_err_set(err,
-			     "node '%s' cannot be writable, its file '%s' is read-only",
-			     node->name, ref->node->name);
-		return -EPERM;
-	}
+	ret = node_check_once(node, ref->name, err);
+	if (ret)
+		return ret;
+	if (!ref->node)
+		return node_leave_out(node, ref->name, err);
+	ret = node_check_child(node, ref, err);
+	if (ret)
+		return ret;
 	snprintf(desc, sizeof(desc), "node '%s'", node->name);
 	child = qblk_child_attach(node, ref->node, ref->name,
-				  default_role(node, cow),
+				  default_role(node, ref->name, data_file),
 				  default_perm(node, cow),
 				  QBLK_PERM_CONSISTENT_READ |
 				  QBLK_PERM_WRITE_UNCHANGED, desc, err);
@@ -370,12 +462,13 @@ static int node_attach_children(struct qblk_node *node,
 				const struct qblk_node_params *p,
 				struct qblk_err *err)
 {
+	bool data_file = is_given(p, "data-file");
 	unsigned int i;
 	int ret;
 
 	node->track_depth = node->tracked;
 	for (i = 0; i < p->nr_children; i++) {
-		ret = node_attach_one(node, &p->children[i], err);
+		ret = node_attach_one(node, &p->children[i], data_file, err);
 		if (ret)
 			return ret;
 	}
@@ -465,6 +558,21 @@ err_put:
 	return NULL;
 }
 
+static int node_set_common(struct qblk_node *node, const struct node_opts *o,
+			   struct qblk_err *err)
+{
+	node->read_only = o->read_only;
+	node->discard_unmap = o->discard == DISCARD_UNMAP;
+	node->detect_zeroes = o->detect_zeroes;
+	if (node->detect_zeroes != QBLK_DETECT_ZEROES_UNMAP ||
+	    node->discard_unmap)
+		return 0;
+	qblk_err_set(err,
+		     "node '%s': option 'detect-zeroes': 'unmap' is not allowed without discard=unmap",
+		     node->name);
+	return -EINVAL;
+}
+
 /* Common options, then the driver's into @drv_opts, then nothing may be left */
 static int node_parse_opts(struct qblk_node *node,
 			   const struct qblk_node_params *p, void *drv_opts,
@@ -482,11 +590,7 @@ static int node_parse_opts(struct qblk_node *node,
 				      drv_opts, who, err);
 	if (!ret)
 		ret = qblk_opts_unused(p->opts, p->nr_opts, who, err);
-	if (ret)
-		return ret;
-	node->read_only = common.read_only;
-	node->discard_unmap = common.discard == DISCARD_UNMAP;
-	return 0;
+	return ret ?: node_set_common(node, &common, err);
 }
 
 static int node_take_file(struct qblk_node *node,
@@ -659,6 +763,7 @@ struct qblk_node *qblk_node_open(const struct qblk_node_params *p,
 	if (ret)
 		goto err_node;
 	list_add_tail(&node->entry, &qblk_nodes);
+	qblk_debugfs_add(node);
 	qblk_graph_gen++;
 	return node;
 
@@ -677,6 +782,7 @@ static void node_close(struct qblk_node *node)
 {
 	const struct qblk_driver *drv = node->drv;
 
+	qblk_debugfs_del(node);
 	list_del_init(&node->entry);
 	drv_close(node);
 	/* after the driver, whose own work may wait for I/O through it */

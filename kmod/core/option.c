@@ -44,6 +44,16 @@ static int parse_bool(const struct opt_ctx *c, bool *out)
 	return opt_bad(c, "on or off");
 }
 
+static int parse_tristate(const struct opt_ctx *c, s32 *out)
+{
+	bool on;
+	int ret = parse_bool(c, &on);
+
+	if (!ret)
+		*out = on;
+	return ret;
+}
+
 static int check_number(const struct opt_ctx *c, u64 val)
 {
 	const struct qblk_opt_desc *d = c->desc;
@@ -178,6 +188,8 @@ static int parse_one(const struct opt_ctx *c, void *out)
 		return parse_size(c, field);
 	case QBLK_OPT_ENUM:
 		return parse_enum(c, field);
+	case QBLK_OPT_TRISTATE:
+		return parse_tristate(c, field);
 	case QBLK_OPT_STRING:
 		*(const char **)field = c->value;
 		return 0;
@@ -199,6 +211,9 @@ static void store_default(const struct qblk_opt_desc *d, void *out)
 		break;
 	case QBLK_OPT_ENUM:
 		*(u32 *)field = d->def;
+		break;
+	case QBLK_OPT_TRISTATE:
+		*(s32 *)field = -1;
 		break;
 	case QBLK_OPT_STRING:
 		*(const char **)field = NULL;

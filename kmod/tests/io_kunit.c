@@ -392,6 +392,45 @@ static void io_zeroes_fallback(struct kunit *test)
 	io_expect_model(x);
 }
 
+/* Data that is all zero, up to its last byte */
+static void io_detect_zeroes(struct kunit *test)
+{
+	struct io_ctx *x = io_create(test, IO_LENGTH, IO_LENGTH);
+	struct memleaf *leaf = x->leaf;
+	unsigned int nr = 0;
+
+	memset(leaf->data, 0xff, IO_LENGTH);
+	memset(x->model, 0xff, IO_LENGTH);
+	memleaf_open(leaf, "kunit-file", false);
+	KUNIT_EXPECT_EQ(test, 0, qblk_pwrite(&leaf->edge, 0, 4096, x->buf, 0));
+	KUNIT_EXPECT_EQ(test, 0, leaf->count[MEMLEAF_ZERO]);
+	leaf->node->detect_zeroes = QBLK_DETECT_ZEROES_ON;
+	memleaf_log_start(leaf);
+	KUNIT_EXPECT_EQ(test, 0, qblk_pwrite(&leaf->edge, 4096, 8192, x->buf,
+					     0));
+	KUNIT_EXPECT_EQ(test, MEMLEAF_ZERO, leaf->log[nr].type);
+	KUNIT_EXPECT_EQ(test, 8192, leaf->log[nr].bytes);
+	KUNIT_EXPECT_EQ(test, 0, leaf->log[nr++].flags);
+	leaf->node->detect_zeroes = QBLK_DETECT_ZEROES_UNMAP;
+	KUNIT_EXPECT_EQ(test, 0, qblk_pwrite(&leaf->edge, 12288, 512, x->buf,
+					     0));
+	KUNIT_EXPECT_EQ(test, MEMLEAF_ZERO, leaf->log[nr].type);
+	KUNIT_EXPECT_EQ(test, QBLK_REQ_MAY_UNMAP, leaf->log[nr++].flags);
+	memset(x->model, 0, 12288 + 512);
+
+	x->buf[4095] = 1;
+	KUNIT_EXPECT_EQ(test, 0, qblk_pwrite(&leaf->edge, 16384, 4096, x->buf,
+					     0));
+	KUNIT_EXPECT_EQ(test, MEMLEAF_WRITE, leaf->log[nr++].type);
+	memcpy(x->model + 16384, x->buf, 4096);
+	KUNIT_EXPECT_EQ(test, nr, leaf->log_nr);
+	/* parts of blocks */
+	KUNIT_EXPECT_EQ(test, 0, qblk_pwrite(&leaf->edge, 20001, 3000, x->buf,
+					     0));
+	memset(x->model + 20001, 0, 3000);
+	io_expect_model(x);
+}
+
 /* Parts of blocks are written, or refused if that is not wanted. */
 static void io_zeroes_unaligned(struct kunit *test)
 {
@@ -690,6 +729,7 @@ static struct kunit_case io_kunit_cases[] = {
 	KUNIT_CASE(io_ranges),
 	KUNIT_CASE(io_permissions),
 	KUNIT_CASE(io_zeroes_fallback),
+	KUNIT_CASE(io_detect_zeroes),
 	KUNIT_CASE(io_zeroes_unaligned),
 	KUNIT_CASE(io_may_unmap),
 	KUNIT_CASE(io_discard),

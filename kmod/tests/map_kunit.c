@@ -81,6 +81,13 @@ static void map_of_leaf(struct kunit *test)
 	map_expect_zero(test, n, 64 * KB, 4096, 0, 4096);
 	map_expect_zero(test, n, 1ULL << 62, 4096, 0, 4096);
 	map_expect_error(test, n, 64 * KB, 512, QBLK_MAP_WRITE, -EAGAIN);
+	/* the data has to be looked at */
+	n->detect_zeroes = QBLK_DETECT_ZEROES_ON;
+	map_expect_error(test, n, 512, 4096, QBLK_MAP_WRITE, -EAGAIN);
+	map_expect_data(test, n, 512, 4096, 0, n, 512, 4096);
+	map_expect_data(test, n, 512, 4096, QBLK_MAP_WRITE |
+			QBLK_MAP_MAY_SLEEP, n, 512, 4096);
+	n->detect_zeroes = QBLK_DETECT_ZEROES_OFF;
 	KUNIT_EXPECT_EQ(test, 0, leaf->count[MEMLEAF_READ]);
 }
 

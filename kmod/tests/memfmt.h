@@ -36,6 +36,8 @@ struct memfmt_block {
  * @flushes: calls of ->flush_to_os()
  * @leaf_flushes: flushes of @leaf seen by the last ->flush_to_os()
  * @leaf: the file, for @leaf_flushes, or NULL
+ * @data_file: child of that name, or NULL; to be set before it is opened
+ * @no_backing: the backing file is left out explicitly; likewise
  */
 struct memfmt {
 	struct kunit *test;
@@ -50,6 +52,8 @@ struct memfmt {
 	unsigned int flushes;
 	unsigned int leaf_flushes;
 	const struct memleaf *leaf;
+	struct qblk_node *data_file;
+	bool no_backing;
 };
 
 /* For suites that use formats; includes the leaves */

@@ -145,7 +145,7 @@ static void memfmt_refresh_limits(struct qblk_node *node,
 static struct qblk_driver memfmt_driver = {
 	.name = MEMFMT_DRIVER,
 	.owner = THIS_MODULE,
-	.flags = QBLK_DRV_FORMAT | QBLK_DRV_BACKING,
+	.flags = QBLK_DRV_FORMAT | QBLK_DRV_BACKING | QBLK_DRV_DATA_FILE,
 	.instance_size = sizeof(struct memfmt *),
 	.open = memfmt_drv_open,
 	.close = memfmt_drv_close,
@@ -259,18 +259,26 @@ int memfmt_try_open(struct memfmt *fmt, const char *driver, bool read_only,
 	struct qblk_opt opts[] = {
 		{ .key = "read-only", .value = read_only ? "on" : "off" },
 	};
-	struct qblk_child_ref children[] = {
+	struct qblk_child_ref children[3] = {
 		{ .name = "file", .node = file },
-		{ .name = "backing", .node = backing },
 	};
 	struct qblk_node_params p = {
 		.driver = driver,
 		.opts = opts,
 		.nr_opts = ARRAY_SIZE(opts),
 		.children = children,
-		.nr_children = backing ? 2 : 1,
+		.nr_children = 1,
 	};
 	struct qblk_node *node;
+
+	if (backing || fmt->no_backing)
+		children[p.nr_children++] = (struct qblk_child_ref) {
+			.name = "backing", .node = backing,
+		};
+	if (fmt->data_file)
+		children[p.nr_children++] = (struct qblk_child_ref) {
+			.name = "data-file", .node = fmt->data_file,
+		};
 
 	/* suites run one after the other */
 	WRITE_ONCE(memfmt_opening, fmt);

@@ -13,6 +13,9 @@ struct option_values {
 	u32 word;
 	const char *text;
 	u64 bounded;
+	s32 tri;
+	u32 other;
+	u64 unset;
 };
 
 static const char *const option_words[] = { "ignore", "unmap", NULL };
@@ -51,6 +54,22 @@ static const struct qblk_opt_desc option_table[] = {
 		.max = 65536,
 		.multiple = 512,
 		.def = 4096,
+	}, {
+		.name = "tri",
+		.type = QBLK_OPT_TRISTATE,
+		.offset = offsetof(struct option_values, tri),
+	}, {
+		.name = "other",
+		.type = QBLK_OPT_ENUM,
+		.offset = offsetof(struct option_values, other),
+		.choices = option_words,
+		.def = QBLK_OPT_UNSET,
+	}, {
+		.name = "unset",
+		.type = QBLK_OPT_SIZE,
+		.offset = offsetof(struct option_values, unset),
+		.max = S64_MAX,
+		.def = QBLK_OPT_UNSET,
 	},
 	{}
 };
@@ -152,6 +171,14 @@ static const struct option_case option_cases[] = {
 	{ "enum empty", "word", "", -EINVAL },
 	{ "enum upper case", "word", "Unmap", -EINVAL },
 
+	{ "tristate on", "tri", "on", 0, 1 },
+	{ "tristate off", "tri", "off", 0, 0 },
+	{ "tristate unknown", "tri", "-1", -EINVAL },
+
+	{ "no default, enum", "other", "unmap", 0, 1 },
+	{ "no default, size", "unset", "0", 0, 0 },
+	{ "no default, size of it", "unset", "18446744073709551615", -ERANGE },
+
 	{ "bounds smallest", "bounded", "1024", 0, 1024 },
 	{ "bounds largest", "bounded", "64K", 0, 65536 },
 	{ "bounds too small", "bounded", "512", -ERANGE },
@@ -171,6 +198,12 @@ static u64 option_number(const struct option_values *v, const char *key)
 		return v->size;
 	if (!strcmp(key, "word"))
 		return v->word;
+	if (!strcmp(key, "tri"))
+		return v->tri;
+	if (!strcmp(key, "other"))
+		return v->other;
+	if (!strcmp(key, "unset"))
+		return v->unset;
 	return v->bounded;
 }
 
@@ -217,6 +250,9 @@ static void option_defaults(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, v.word);
 	KUNIT_EXPECT_NULL(test, v.text);
 	KUNIT_EXPECT_EQ(test, 4096, v.bounded);
+	KUNIT_EXPECT_EQ(test, -1, v.tri);
+	KUNIT_EXPECT_EQ(test, U32_MAX, v.other);
+	KUNIT_EXPECT_EQ(test, U64_MAX, v.unset);
 }
 
 static void option_string(struct kunit *test)

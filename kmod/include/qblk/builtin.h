@@ -11,7 +11,8 @@ extern struct qblk_driver qblk_drv_null;
 extern struct qblk_driver qblk_drv_raw;
 extern struct qblk_driver qblk_drv_qcow2;
 
-/* Free what qcow2 keeps for all images */
+/* What qcow2 keeps for all images */
+int qcow2_init(void);
 void qcow2_exit(void);
 
 #endif /* _QBLK_BUILTIN_H */

@@ -27,6 +27,7 @@
 #define QBLK_DRV_NEEDS_FD	BIT(3)	/* wants &qblk_node_params.file */
 #define QBLK_DRV_BACKING	BIT(4)	/* can have a ``backing`` child */
 #define QBLK_DRV_REMAPS		BIT(5)	/* frees host offsets under I/O */
+#define QBLK_DRV_DATA_FILE	BIT(6)	/* can have a ``data-file`` child */
 
 /**
  * struct qblk_probe - what an image's header says of it
@@ -36,6 +37,7 @@
  * @backing_file: name in the header, empty for none; not NUL-free text is
  *	refused by the driver
  * @backing_format: format named in the header, empty for none
+ * @data_file: name of the data file the image needs, empty for none
  */
 struct qblk_probe {
 	char format[QBLK_NODE_NAME_LEN];
@@ -43,6 +45,7 @@ struct qblk_probe {
 	u64 virtual_size;
 	char backing_file[1024];
 	char backing_format[16];
+	char data_file[4096];
 };
 
 /**
@@ -164,7 +167,11 @@ struct qblk_driver {
 	void (*refresh_limits)(struct qblk_node *node,
 			       struct qblk_limits *lim);
 
-	/** @get_specific_info: facts for ``qblkctl show``; may sleep */
+	/**
+	 * @get_specific_info: facts for ``qblkctl show`` and debugfs; may
+	 * sleep.  Between ->open() and ->close(), with or without
+	 * qblk_control_mutex, and during I/O.
+	 */
 	void (*get_specific_info)(struct qblk_node *node,
 				  struct qblk_info *info);
 

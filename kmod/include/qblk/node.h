@@ -17,6 +17,7 @@
 #include <linux/srcu.h>
 #include <linux/types.h>
 
+struct dentry;
 struct file;
 struct qblk_driver;
 struct qblk_err;
@@ -43,6 +44,18 @@ extern struct mutex qblk_control_mutex;
 #define QBLK_PERM_WRITE_UNCHANGED	BIT(2)
 #define QBLK_PERM_RESIZE		BIT(3)
 #define QBLK_PERM_ALL			0xfU
+
+/**
+ * enum qblk_detect_zeroes - what becomes of writes that are all zero
+ * @QBLK_DETECT_ZEROES_OFF: nothing
+ * @QBLK_DETECT_ZEROES_ON: they become writes of zeroes
+ * @QBLK_DETECT_ZEROES_UNMAP: which may free the space
+ */
+enum qblk_detect_zeroes {
+	QBLK_DETECT_ZEROES_OFF,
+	QBLK_DETECT_ZEROES_ON,
+	QBLK_DETECT_ZEROES_UNMAP,
+};
 
 /**
  * struct qblk_limits - what a node can do; BlockLimits of QEMU
@@ -122,11 +135,14 @@ struct qblk_child {
  *	only, never opened; may be NULL
  * @read_only: no write is accepted
  * @discard_unmap: discards are passed on (discard=unmap)
+ * @detect_zeroes: what becomes of writes that are all zero
  * @implicit: goes away with its last parent
+ * @no_backing: the user left the backing file out, whatever the header says
  * @length: bytes, for drivers without ->getlength()
  * @limits: folded limits
  * @file: the edge named ``file`` or NULL
  * @backing: the edge named ``backing`` or NULL
+ * @data_file: the edge named ``data-file`` or NULL
  * @fd_file: the open file handed over for a protocol node, or NULL; released
  *	after ->close()
  * @ref: references beside the control path's: each edge holds one
@@ -138,6 +154,7 @@ struct qblk_child {
  * @dead: forced away: every request fails with -EIO
  * @serialising: requests that overlap must wait, see core/serialise.c
  * @bounce: buffers for unaligned I/O, on leaves
+ * @debugfs: directory with what the driver tells, or an ERR_PTR
  * @walk: in the list of a walk over the graph
  * @drained: nesting of qblk_drain_begin()
  * @chain_depth: most ``backing`` edges on a path below
@@ -151,13 +168,16 @@ struct qblk_node {
 	char *label;
 	bool read_only;
 	bool discard_unmap;
+	enum qblk_detect_zeroes detect_zeroes;
 	bool implicit;
+	bool no_backing;
 	bool tracked;
 	bool dead;
 	u64 length;
 	struct qblk_limits limits;
 	struct qblk_child *file;
 	struct qblk_child *backing;
+	struct qblk_child *data_file;
 	struct file *fd_file;
 	struct kref ref;
 	struct list_head children;
@@ -166,6 +186,7 @@ struct qblk_node {
 	struct srcu_struct io_srcu;
 	struct qblk_serialising *serialising;
 	mempool_t *bounce;
+	struct dentry *debugfs;
 	struct list_head walk;
 	unsigned int drained;
 	unsigned int chain_depth;
@@ -176,7 +197,7 @@ struct qblk_node {
 /**
  * struct qblk_child_ref - a child named by whoever opens a node
  * @name: ``file``, ``backing``, ...
- * @node: the node to use
+ * @node: the node to use, or NULL: ``backing`` is left out on purpose
  */
 struct qblk_child_ref {
 	const char *name;
@@ -188,7 +209,7 @@ struct qblk_child_ref {
  * @driver: driver name
  * @name: node name, or NULL for a generated ``#blockN``
  * @label: path for display, or NULL
- * @opts: options, driver's and common ones (read-only, discard)
+ * @opts: options, driver's and common ones (read-only, discard, detect-zeroes)
  * @nr_opts: number of @opts
  * @children: child nodes
  * @nr_children: number of @children

@@ -2,6 +2,7 @@
 #ifndef _QBLK_OPTION_H
 #define _QBLK_OPTION_H
 
+#include <linux/limits.h>
 #include <linux/types.h>
 
 struct qblk_err;
@@ -13,6 +14,8 @@ struct qblk_err;
  * @QBLK_OPT_SIZE: bytes with an optional K, M, G, T, P or E (powers of 1024);
  *	stored as u64
  * @QBLK_OPT_ENUM: one word of &qblk_opt_desc.choices; its index, as u32
+ * @QBLK_OPT_TRISTATE: as %QBLK_OPT_BOOL, for a driver that has to know whether
+ *	it was given; stored as s32, -1 for not given
  * @QBLK_OPT_STRING: NUL-terminated text; stored as const char * that points
  *	into the option list, so it is valid only during ->open()
  */
@@ -21,8 +24,16 @@ enum qblk_opt_type {
 	QBLK_OPT_U64,
 	QBLK_OPT_SIZE,
 	QBLK_OPT_ENUM,
+	QBLK_OPT_TRISTATE,
 	QBLK_OPT_STRING,
 };
+
+/*
+ * Default of an option that has none of its own: the driver works it out.  As
+ * u64 or u32 as long as the value is stored; a number has to have a smaller
+ * &qblk_opt_desc.max.
+ */
+#define QBLK_OPT_UNSET		U64_MAX
 
 /**
  * struct qblk_opt_desc - one row of an option table
@@ -33,7 +44,8 @@ enum qblk_opt_type {
  * @min: smallest value of a number
  * @max: largest value of a number; 0 for no bound
  * @multiple: a number has to be a multiple of this; 0 for any
- * @def: default of a number, bool or enum (index)
+ * @def: default of a number, bool or enum (index), or %QBLK_OPT_UNSET for a
+ *	number or enum
  * @choices: words of an enum, NULL-terminated
  * @help: one line for ``qblkctl drivers``
  */
