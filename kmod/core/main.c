@@ -43,6 +43,9 @@ static int __init qblk_init(void)
 
 	qblk_zeroes_init();
 	qblk_debugfs_init();
+	ret = qcow2_init();
+	if (ret)
+		goto err_debugfs;
 	ret = register_builtin();
 	if (ret)
 		goto err_qcow2;
@@ -60,6 +63,7 @@ err_drivers:
 	unregister_builtin(ARRAY_SIZE(builtin_drivers));
 err_qcow2:
 	qcow2_exit();
+err_debugfs:
 	qblk_debugfs_exit();
 	return ret;
 }

@@ -25,6 +25,10 @@
  * @align: blocks of the leaf, 0 for 512
  * @fixed: bytes of a leaf that cannot grow, 0 for one that can
  * @backing: bytes of a backing file, 0 for none
+ * @extl2: extended L2 entries
+ * @data_file: data is in a file of its own
+ * @raw: which holds just what the disk shows
+ * @lazy: lazy refcounts
  */
 struct image_cfg {
 	const char *desc;
@@ -35,6 +39,10 @@ struct image_cfg {
 	u32 align;
 	u64 fixed;
 	u64 backing;
+	bool extl2;
+	bool data_file;
+	bool raw;
+	bool lazy;
 };
 
 /**
@@ -42,31 +50,41 @@ struct image_cfg {
  * @test: case it belongs to
  * @cfg: what it looks like
  * @cs: cluster size
+ * @l2e: bytes of an L2 entry
+ * @unit: smallest part of a cluster that can be discarded: subcluster, cluster
  * @l1_size: entries of the L1 table
  * @l1_offset: where it is
  * @next: first cluster not used by what was made by hand
  * @snap_l1: host offset of a snapshot's L1 table, 0 for no snapshot
  * @leaf: the file
+ * @data: the data file or NULL
  * @back: the backing file or NULL
  * @node: its node, while open
  * @edge: an edge to the node
+ * @overlap_check: the option when it is opened, NULL for the default
  * @model: what the disk should hold
  * @scratch: a buffer of the disk's size
+ * @plain: the disk, for its compressed clusters, or NULL if it has none
  */
 struct image {
 	struct kunit *test;
 	const struct image_cfg *cfg;
 	u32 cs;
+	u32 l2e;
+	u32 unit;
 	u32 l1_size;
 	u64 l1_offset;
 	u64 next;
 	u64 snap_l1;
 	struct memleaf *leaf;
+	struct memleaf *data;
 	struct memleaf *back;
 	struct qblk_node *node;
 	struct qblk_child edge;
+	const char *overlap_check;
 	u8 *model;
 	u8 *scratch;
+	const u8 *plain;
 };
 
 /**
@@ -76,6 +94,7 @@ struct image {
  * @refs: number of references found, by cluster
  * @nr: clusters in @refs
  * @leaks: clusters whose refcount is larger than their references
+ * @dirty: the dirty bit is set, so refcounts mean nothing
  * @why: what is wrong
  */
 struct image_check {
@@ -84,21 +103,25 @@ struct image_check {
 	u16 *refs;
 	u64 nr;
 	u64 leaks;
+	bool dirty;
 	char why[96];
 };
 
 struct image *image_create(struct kunit *test, const struct image_cfg *cfg,
 			   u64 capacity);
+int image_try_open(struct image *img, struct qblk_err *err);
 void image_open(struct image *img);
 int image_close(struct image *img);
 void image_add_snapshot(struct image *img);
 u64 image_add_cluster(struct image *img);
 void image_ref(struct image *img, u64 cluster);
+void image_set_dirty(struct image *img);
 void image_set_l2(struct image *img, u64 guest, u64 entry);
 
 void image_check_init(struct image_check *c, const struct image *img);
 bool image_check(struct image_check *c, const u8 *data);
 const u8 *image_lookup(const struct image *img, const u8 *data, u64 guest);
+bool image_snapshot_is(struct image *img, const u8 *model);
 void image_expect_clean(struct image *img);
 void image_expect_consistent(struct image *img);
 

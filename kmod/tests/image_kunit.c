@@ -145,7 +145,7 @@ u64 image_add_cluster(struct image *img)
 void image_set_l2(struct image *img, u64 guest, u64 entry)
 {
 	u64 cluster = guest / img->cs;
-	u32 per_table = img->cs / 8;
+	u32 per_table = img->cs / img->l2e;
 	u64 l1e = img->l1_offset + cluster / per_table * 8;
 	u64 table = image_be64(img->leaf->data, l1e) & QCOW2_L1E_OFFSET_MASK;
 
@@ -153,7 +153,23 @@ void image_set_l2(struct image *img, u64 guest, u64 entry)
 		table = image_add_cluster(img);
 		image_put64(img, l1e, table | QCOW2_OFLAG_COPIED);
 	}
-	image_put64(img, table + cluster % per_table * 8, entry);
+	image_put64(img, table + cluster % per_table * img->l2e, entry);
+}
+
+/**
+ * image_set_dirty - as if the image had not been closed
+ * @img: image of version 3, closed
+ */
+void image_set_dirty(struct image *img)
+{
+	image_put64(img, 72, image_be64(img->leaf->data, 72) |
+			     QCOW2_INCOMPAT_DIRTY);
+}
+
+static u64 image_features(const struct image_cfg *cfg)
+{
+	return (cfg->extl2 ? QCOW2_INCOMPAT_EXTL2 : 0) |
+	       (cfg->data_file ? QCOW2_INCOMPAT_DATA_FILE : 0);
 }
 
 static void image_put_header(struct image *img)
@@ -170,6 +186,11 @@ static void image_put_header(struct image *img)
 	image_put32(img, 56, 1);
 	if (cfg->version == 2)
 		return;
+	image_put64(img, 72, image_features(cfg));
+	if (cfg->lazy)
+		image_put64(img, 80, QCOW2_COMPAT_LAZY_REFCOUNTS);
+	if (cfg->raw)
+		image_put64(img, 88, QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	image_put32(img, 96, cfg->refcount_order);
 	image_put32(img, 100, 104);
 }
@@ -178,7 +199,7 @@ static void image_put_header(struct image *img)
 static void image_format(struct image *img)
 {
 	const struct image_cfg *cfg = img->cfg;
-	u64 table = (u64)img->cs * img->cs / 8;
+	u64 table = (u64)img->cs * img->cs / img->l2e;
 	u64 i;
 
 	img->l1_size = (cfg->size + table - 1) / table;
@@ -204,6 +225,15 @@ static void image_add_backing(struct image *img)
 	memleaf_open(back, "kunit-back", true);
 }
 
+static void image_add_data_file(struct image *img, u64 capacity)
+{
+	img->data = memleaf_alloc(img->test, 0, capacity);
+	img->data->limits.can_grow = true;
+	if (img->cfg->align)
+		img->data->limits.request_alignment = img->cfg->align;
+	memleaf_open(img->data, "kunit-data", false);
+}
+
 /**
  * image_create - make an empty image, and open the leaves
  * @test: case it belongs to
@@ -219,6 +249,8 @@ struct image *image_create(struct kunit *test, const struct image_cfg *cfg,
 	img->test = test;
 	img->cfg = cfg;
 	img->cs = 1U << cfg->cluster_bits;
+	img->l2e = cfg->extl2 ? 16 : 8;
+	img->unit = cfg->extl2 ? img->cs / 32 : img->cs;
 	img->leaf = memleaf_alloc(test, 0, cfg->fixed ?: capacity);
 	img->leaf->limits.can_grow = !cfg->fixed;
 	if (cfg->align)
@@ -227,44 +259,69 @@ struct image *image_create(struct kunit *test, const struct image_cfg *cfg,
 	img->scratch = memleaf_valloc(test, cfg->size);
 	image_format(img);
 	memleaf_open(img->leaf, "kunit-file", false);
+	if (cfg->data_file)
+		image_add_data_file(img, round_up(cfg->size, img->cs));
 	if (cfg->backing)
 		image_add_backing(img);
 	return img;
 }
 
 /**
- * image_open - open the node of an image
+ * image_try_open - open the node of an image, if the driver wants it
  * @img: image, closed
+ * @err: gets the sentence on failure
  *
  * With the smallest caches, so that slices come and go.
+ *
+ * Return: 0, or a negative errno, and it is still closed.
  */
-void image_open(struct image *img)
+int image_try_open(struct image *img, struct qblk_err *err)
 {
 	struct qblk_opt opts[] = {
 		{ .key = "l2-cache-size", .value = "4096" },
 		{ .key = "refcount-cache-size", .value = "4K" },
+		{ .key = "overlap-check", .value = img->overlap_check },
 	};
 	struct qblk_child_ref children[] = {
 		{ .name = "file", .node = img->leaf->node },
-		{ .name = "backing" },
+		{}, {},
 	};
 	struct qblk_node_params p = {
 		.driver = "qcow2",
 		.name = "kunit-img",
 		.opts = opts,
-		.nr_opts = ARRAY_SIZE(opts),
+		.nr_opts = img->overlap_check ? 3 : 2,
 		.children = children,
 		.nr_children = 1,
 	};
+	struct qblk_node *node;
+
+	if (img->data)
+		children[p.nr_children++] = (struct qblk_child_ref){
+			.name = "data-file", .node = img->data->node,
+		};
+	if (img->back)
+		children[p.nr_children++] = (struct qblk_child_ref){
+			.name = "backing", .node = img->back->node,
+		};
+	node = memleaf_node_open(img->test, &p, err);
+	if (IS_ERR(node))
+		return PTR_ERR(node);
+	img->node = node;
+	memleaf_edge_init(&img->edge, node);
+	return 0;
+}
+
+/**
+ * image_open - open the node of an image
+ * @img: image, closed, that the driver has to want
+ */
+void image_open(struct image *img)
+{
 	struct qblk_err err = {};
 
-	if (img->back) {
-		children[1].node = img->back->node;
-		p.nr_children = 2;
-	}
-	img->node = memleaf_node_open(img->test, &p, &err);
-	KUNIT_ASSERT_FALSE_MSG(img->test, IS_ERR(img->node), "%s", err.msg);
-	memleaf_edge_init(&img->edge, img->node);
+	KUNIT_ASSERT_EQ_MSG(img->test, 0, image_try_open(img, &err), "%s",
+			    err.msg);
 }
 
 /**
@@ -309,8 +366,8 @@ void image_add_snapshot(struct image *img)
 	for (i = 0; i < img->l1_size; i++) {
 		l2 = image_be64(data, img->l1_offset + i * 8) &
 		     QCOW2_L1E_OFFSET_MASK;
-		for (j = 0; l2 && j < img->cs / 8; j++)
-			image_share_entry(img, l2 + j * 8);
+		for (j = 0; l2 && j < img->cs; j += img->l2e)
+			image_share_entry(img, l2 + j);
 		image_share_entry(img, img->l1_offset + i * 8);
 	}
 	memcpy(data + img->snap_l1, data + img->l1_offset, img->l1_size * 8);
@@ -384,7 +441,7 @@ static bool check_copied(struct image_check *c, u64 entry, const char *what)
 	bool copied = entry & QCOW2_OFLAG_COPIED;
 	bool alone = refcount == 1;
 
-	if (copied == alone)
+	if (c->dirty || copied == alone)
 		return true;
 	return check_bad(c, "%s entry 0x%llx, refcount %llu", what, entry,
 			 refcount);
@@ -404,16 +461,47 @@ static bool check_compressed(struct image_check *c, u64 entry)
 			 "compressed cluster");
 }
 
-static bool check_l2_entry(struct image_check *c, u64 entry, bool active)
+/* Subclusters are data or zeroes or neither; data needs a cluster. */
+static bool check_bitmap(struct image_check *c, u64 entry, u64 bitmap)
 {
 	u64 offset = entry & QCOW2_L2E_OFFSET_MASK;
 
+	if (entry & QCOW2_OFLAG_ZERO || (bitmap >> 32 & bitmap) ||
+	    ((u32)bitmap && !offset && !c->image->data) ||
+	    (bitmap && entry & QCOW2_OFLAG_COMPRESSED))
+		return check_bad(c, "L2 entry 0x%llx, bitmap 0x%llx", entry,
+				 bitmap);
+	return true;
+}
+
+/* In a data file clusters are where the guest has them, and not counted. */
+static bool check_data_file(struct image_check *c, u64 entry, u64 guest)
+{
+	u64 offset = entry & QCOW2_L2E_OFFSET_MASK;
+
+	if (entry & QCOW2_OFLAG_COMPRESSED || offset != guest ||
+	    !(entry & QCOW2_OFLAG_COPIED))
+		return check_bad(c, "L2 entry 0x%llx for 0x%llx", entry, guest);
+	return true;
+}
+
+static bool check_l2_entry(struct image_check *c, u64 where, u64 guest,
+			   bool active)
+{
+	u64 entry = image_be64(c->data, where);
+	u64 offset = entry & QCOW2_L2E_OFFSET_MASK;
+
+	if (c->image->cfg->extl2 &&
+	    !check_bitmap(c, entry, image_be64(c->data, where + 8)))
+		return false;
 	if (entry & QCOW2_OFLAG_COMPRESSED)
 		return check_compressed(c, entry);
 	if (entry & QCOW2_OFLAG_ZERO && c->image->cfg->version < 3)
 		return check_bad(c, "zero cluster in version 2");
 	if (!offset && !(entry & ~QCOW2_OFLAG_ZERO))
 		return true;
+	if (c->image->data)
+		return check_data_file(c, entry, guest);
 	if (!offset)
 		return check_bad(c, "L2 entry 0x%llx", entry);
 	return check_ref(c, offset, 1, "data cluster") &&
@@ -436,11 +524,11 @@ static bool check_l1(struct image_check *c, u64 l1, bool active)
 		if (!check_ref(c, l2, 1, "L2 table") ||
 		    (active && !check_copied(c, entry, "L1")))
 			return false;
-		for (j = 0; j < img->cs / 8; j++) {
-			entry = image_be64(c->data, l2 + j * 8);
-			if (entry && !check_l2_entry(c, entry, active))
+		for (j = 0; j < img->cs; j += img->l2e)
+			if (!check_l2_entry(c, l2 + j,
+					    (i * img->cs + j) / img->l2e * img->cs,
+					    active))
 				return false;
-		}
 	}
 	return true;
 }
@@ -464,15 +552,31 @@ static bool check_refcount_structures(struct image_check *c)
 static bool check_header(struct image_check *c)
 {
 	const struct image *img = c->image;
+	u64 features = image_features(img->cfg);
+	u64 found = image_be64(c->data, 72);
 
+	c->dirty = img->cfg->lazy && found & QCOW2_INCOMPAT_DIRTY;
+	if (c->dirty)
+		features |= QCOW2_INCOMPAT_DIRTY;
 	if (image_be32(c->data, 0) != QCOW2_MAGIC ||
 	    image_be32(c->data, 36) != img->l1_size ||
 	    image_be64(c->data, 40) != img->l1_offset)
 		return check_bad(c, "header");
-	if (img->cfg->version >= 3 && image_be64(c->data, 72))
-		return check_bad(c, "incompatible features 0x%llx",
-				 image_be64(c->data, 72));
+	if (img->cfg->version >= 3 && found != features)
+		return check_bad(c, "incompatible features 0x%llx", found);
 	return check_ref(c, 0, 1, "header");
+}
+
+/* Without a snapshot nothing is shared: what was reused was free. */
+static bool check_alone(struct image_check *c)
+{
+	u64 i;
+
+	for (i = 0; i < c->nr; i++)
+		if (c->refs[i] > 1 && !c->image->snap_l1)
+			return check_bad(c, "cluster %llu: dirty, %u references",
+					 i, c->refs[i]);
+	return true;
 }
 
 static bool check_refcounts(struct image_check *c)
@@ -480,6 +584,8 @@ static bool check_refcounts(struct image_check *c)
 	u64 i, refcount;
 
 	c->leaks = 0;
+	if (c->dirty)
+		return check_alone(c);
 	for (i = 0; i < c->nr; i++) {
 		refcount = check_refcount(c, i);
 		if (refcount < c->refs[i])
@@ -515,9 +621,16 @@ bool image_check(struct image_check *c, const u8 *data)
 	return check_refcounts(c);
 }
 
+static const u8 *image_backing(const struct image *img, u64 guest)
+{
+	if (img->back && guest < img->cfg->backing)
+		return img->back->data + guest;
+	return page_address(ZERO_PAGE(0));
+}
+
 /**
  * image_lookup - where a sector is
- * @img: an image without compressed clusters
+ * @img: an image
  * @data: contents, found consistent
  * @guest: offset of the sector
  *
@@ -526,20 +639,48 @@ bool image_check(struct image_check *c, const u8 *data)
 const u8 *image_lookup(const struct image *img, const u8 *data, u64 guest)
 {
 	u64 cluster = guest / img->cs;
-	u32 per_table = img->cs / 8;
-	u64 l2, entry = 0;
+	u32 per_table = img->cs / img->l2e;
+	u32 sc = guest % img->cs / img->unit;
+	const u8 *clusters = img->data ? img->data->data : data;
+	u64 l2, entry, bitmap = 1;
 
 	l2 = image_be64(data, img->l1_offset + cluster / per_table * 8) &
 	     QCOW2_L1E_OFFSET_MASK;
-	if (l2)
-		entry = image_be64(data, l2 + cluster % per_table * 8);
-	if (entry & QCOW2_OFLAG_ZERO)
+	if (!l2)
+		return image_backing(img, guest);
+	l2 += cluster % per_table * img->l2e;
+	entry = image_be64(data, l2);
+	if (entry & QCOW2_OFLAG_COMPRESSED)
+		return img->plain + guest;
+	if (img->cfg->extl2)
+		bitmap = image_be64(data, l2 + 8);
+	if (entry & QCOW2_OFLAG_ZERO || bitmap & BIT_ULL(32 + sc))
 		return page_address(ZERO_PAGE(0));
-	if (entry)
-		return data + (entry & QCOW2_L2E_OFFSET_MASK) + guest % img->cs;
-	if (img->back && guest < img->cfg->backing)
-		return img->back->data + guest;
-	return page_address(ZERO_PAGE(0));
+	if (entry && bitmap & BIT_ULL(sc))
+		return clusters + (entry & QCOW2_L2E_OFFSET_MASK) +
+		       guest % img->cs;
+	return image_backing(img, guest);
+}
+
+/**
+ * image_snapshot_is - has the snapshot the contents that it should have?
+ * @img: the image, closed
+ * @model: what the disk held when the snapshot was taken
+ *
+ * Found through the snapshot's L1 table.
+ */
+bool image_snapshot_is(struct image *img, const u8 *model)
+{
+	u64 pos, l1 = img->l1_offset;
+	bool same = true;
+
+	img->l1_offset = img->snap_l1;
+	for (pos = 0; same && pos < img->cfg->size; pos += IMAGE_SECTOR)
+		same = !memcmp(model + pos,
+			       image_lookup(img, img->leaf->data, pos),
+			       IMAGE_SECTOR);
+	img->l1_offset = l1;
+	return same;
 }
 
 /**
@@ -636,10 +777,10 @@ void image_discard_range(const struct image *img, u64 *offset, u64 *bytes)
 {
 	u64 end = *offset + *bytes;
 
-	*offset = round_up(*offset, img->cs);
+	*offset = round_up(*offset, img->unit);
 	/* the last cluster goes as a whole, also where the disk ends in it */
 	if (end != img->cfg->size)
-		end = round_down(end, img->cs);
+		end = round_down(end, img->unit);
 	*bytes = end > *offset ? end - *offset : 0;
 	if (img->cfg->version < 3 && img->back)
 		*bytes = 0;

@@ -39,6 +39,7 @@ static const struct cache_size {
 	{ "4 KiB slices", 12, 512 },
 	{ "4 KiB slices, 4 KiB blocks", 12, 4096 },
 	{ "512 byte slices, 4 KiB blocks", 9, 4096 },
+	{ "16 KiB slices", 14, 512 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(cache_size, cache_sizes, desc);
@@ -65,7 +66,8 @@ static struct cache_ctx *cache_create(struct kunit *test)
 		put_unaligned_be64(i, x->leaf->data + (u64)i * x->size);
 	memleaf_open(x->leaf, "kunit-file", false);
 	KUNIT_ASSERT_EQ(test, 0, qcow2_cache_init(&x->c, &x->leaf->edge,
-						  size->slice_bits, 0));
+						  size->slice_bits,
+						  CACHE_MAX * x->size));
 	KUNIT_ASSERT_EQ(test, CACHE_MAX, x->c.max);
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, cache_exit,
 							   &x->c));
@@ -143,13 +145,57 @@ static void cache_past_the_end(struct kunit *test)
 {
 	struct cache_ctx *x = cache_create(test);
 	struct qcow2_slice *slice;
+	u32 i;
 
 	x->leaf->length = 10 * x->size + 8;
 	cache_touch(x, 10);
 	slice = qcow2_cache_get(&x->c, 11ULL * x->size);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(slice));
-	KUNIT_EXPECT_NULL(test, memchr_inv(slice->data, 0, x->size));
+	for (i = 0; i < x->size; i += 512)
+		KUNIT_EXPECT_NULL(test, memchr_inv(qcow2_slice_at(slice, i), 0,
+						   512));
 	qcow2_cache_put(slice);
+}
+
+#define CACHE_LARGE	(128U << 10)
+
+/* Each 4 KiB of a large slice is where it should be, on disk and in memory. */
+static void cache_chunks(struct kunit *test)
+{
+	struct memleaf *leaf = memleaf_alloc(test, 4 * CACHE_LARGE,
+					     4 * CACHE_LARGE);
+	struct qcow2_slice *slice;
+	struct qcow2_cache c;
+	u32 i;
+
+	for (i = 0; i < 4 * CACHE_LARGE; i += 4096)
+		put_unaligned_be64(i, leaf->data + i);
+	memleaf_open(leaf, "kunit-file", false);
+	KUNIT_ASSERT_EQ(test, 0, qcow2_cache_init(&c, &leaf->edge, 17, 0));
+	KUNIT_EXPECT_EQ(test, 32, c.chunks);
+	KUNIT_EXPECT_EQ(test, 2, c.max);
+	slice = qcow2_cache_get(&c, CACHE_LARGE);
+	if (IS_ERR(slice)) {
+		KUNIT_FAIL(test, "no slice");
+		goto out;
+	}
+	for (i = 0; i < CACHE_LARGE; i += 4096) {
+		KUNIT_EXPECT_EQ(test, CACHE_LARGE + i,
+				get_unaligned_be64(qcow2_slice_at(slice, i)));
+		put_unaligned_be64(~i, qcow2_slice_at(slice, i + 4088));
+	}
+	qcow2_cache_mark_dirty(&c, slice);
+	qcow2_cache_put(slice);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&c));
+	for (i = 0; i < CACHE_LARGE; i += 4096)
+		KUNIT_EXPECT_EQ(test, (u64)~i,
+				get_unaligned_be64(leaf->data + CACHE_LARGE +
+						   i + 4088));
+	KUNIT_EXPECT_EQ(test, 0, get_unaligned_be64(leaf->data +
+						    2 * CACHE_LARGE + 4088));
+	KUNIT_EXPECT_EQ(test, 32, c.reclaim.scan(&c.reclaim, 64));
+out:
+	qcow2_cache_exit(&c);
 }
 
 static void cache_limit(struct kunit *test)
@@ -165,6 +211,9 @@ static void cache_limit(struct kunit *test)
 		{ 12, (18 << 12) - 1, 17 },
 		{ 9, 32 << 20, 65536 },
 		{ 9, U64_MAX, INT_MAX },
+		{ 14, 0, 4 },
+		{ 16, 20 << 16, 20 },
+		{ 21, 0, 2 },
 	};
 	int i;
 
@@ -189,6 +238,7 @@ static void cache_bounded(struct kunit *test)
 		KUNIT_ASSERT_LE(test, x->c.nr, CACHE_MAX);
 	}
 	KUNIT_EXPECT_EQ(test, CACHE_MAX, x->c.nr);
+	KUNIT_EXPECT_EQ(test, CACHE_NR - CACHE_MAX, x->c.evicted);
 	KUNIT_EXPECT_EQ(test, CACHE_NR, x->leaf->count[MEMLEAF_READ]);
 }
 
@@ -215,6 +265,111 @@ static void cache_second_chance(struct kunit *test)
 		cache_touch(x, 100 + i);
 	KUNIT_EXPECT_FALSE(test, cache_has(x, 0));
 	KUNIT_EXPECT_FALSE(test, cache_has(x, 2));
+}
+
+/* What was not used since the last run goes, if it is clean and not in use. */
+static void cache_clean_unused(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_slice *held;
+	u32 i;
+
+	for (i = 0; i < 10; i++)
+		cache_touch(x, i);
+	cache_change(x, 4, 1004);
+	held = cache_get(x, 5);
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, 10, x->c.nr);
+	/* each kind of use; and 10 is new */
+	cache_touch(x, 1);
+	KUNIT_EXPECT_TRUE(test, cache_has(x, 7));
+	cache_touch(x, 10);
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, 5, x->c.nr);
+	KUNIT_EXPECT_EQ(test, 6, x->c.cleaned);
+	KUNIT_EXPECT_EQ(test, 0, x->c.evicted);
+	qcow2_cache_put(held);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, 0, x->c.nr);
+	KUNIT_EXPECT_EQ(test, 11, x->c.cleaned);
+	KUNIT_EXPECT_EQ(test, 1004, cache_disk_word(x, 4, 1));
+	cache_touch(x, 4);
+	KUNIT_EXPECT_EQ(test, 1, x->c.nr);
+}
+
+static void cache_expect_reserve(struct cache_ctx *x, bool there)
+{
+	struct qcow2_slice *slice = qcow2_cache_reserve(&x->c);
+
+	KUNIT_EXPECT_EQ(x->test, there, !!slice);
+	if (!slice)
+		return;
+	kfree(slice->data);
+	kfree(slice);
+}
+
+static unsigned long cache_shrink(struct cache_ctx *x, unsigned long nr)
+{
+	return x->c.reclaim.scan(&x->c.reclaim, nr);
+}
+
+/* Memory is wanted: what is clean and not in use goes, in the order of use. */
+static void cache_reclaim(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_reclaim *r = &x->c.reclaim;
+	struct qcow2_slice *held;
+	u32 i;
+
+	KUNIT_EXPECT_EQ(test, 0, r->count(r));
+	KUNIT_EXPECT_EQ(test, 0, cache_shrink(x, 128));
+	for (i = 0; i < 10; i++)
+		cache_touch(x, i);
+	cache_change(x, 4, 1004);
+	held = cache_get(x, 5);
+	cache_touch(x, 0);
+	KUNIT_EXPECT_EQ(test, 9, r->count(r));
+	/* 0 has its second chance */
+	KUNIT_EXPECT_EQ(test, 2, cache_shrink(x, 3));
+	KUNIT_EXPECT_TRUE(test, cache_has(x, 0));
+	KUNIT_EXPECT_FALSE(test, cache_has(x, 1));
+	KUNIT_EXPECT_FALSE(test, cache_has(x, 2));
+	KUNIT_EXPECT_EQ(test, 7, r->count(r));
+	KUNIT_EXPECT_EQ(test, 6, cache_shrink(x, 128));
+	KUNIT_EXPECT_EQ(test, 2, x->c.nr);
+	KUNIT_EXPECT_EQ(test, 8, x->c.shrunk);
+	KUNIT_EXPECT_EQ(test, 0, cache_shrink(x, 128));
+	qcow2_cache_put(held);
+	KUNIT_EXPECT_EQ(test, 1, cache_shrink(x, 128));
+	KUNIT_EXPECT_EQ(test, 0, r->count(r));
+	KUNIT_EXPECT_EQ(test, 1, qcow2_cache_nr_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
+	KUNIT_EXPECT_EQ(test, 1, r->count(r));
+	KUNIT_EXPECT_EQ(test, 1, cache_shrink(x, 128));
+	KUNIT_EXPECT_EQ(test, 1004, cache_disk_word(x, 4, 1));
+	/* memory for one more there still is */
+	cache_expect_reserve(x, true);
+}
+
+/* More than are looked at without a break */
+static void cache_clean_many(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	u32 i;
+
+	x->c.max = CACHE_NR;
+	for (i = 0; i < CACHE_NR; i++)
+		cache_touch(x, i);
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, CACHE_NR, x->c.nr);
+	for (i = 0; i < CACHE_NR; i += 2)
+		cache_touch(x, i);
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, CACHE_NR / 2, x->c.nr);
+	qcow2_cache_clean_unused(&x->c);
+	KUNIT_EXPECT_EQ(test, 0, x->c.nr);
+	KUNIT_EXPECT_EQ(test, CACHE_NR, x->c.cleaned);
 }
 
 static void cache_in_use_stays(struct kunit *test)
@@ -272,6 +427,8 @@ static void cache_log_start(struct cache_ctx *x)
 {
 	if (x->size < x->leaf->limits.request_alignment)
 		kunit_skip(x->test, "slices are smaller than blocks");
+	if (x->c.chunks > 1)
+		kunit_skip(x->test, "slices are large");
 	memleaf_log_start(x->leaf);
 }
 
@@ -443,17 +600,6 @@ static void cache_dirty_after_drop(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_write_dirty(&x->c));
 	KUNIT_EXPECT_EQ(test, 0, qcow2_cache_nr_dirty(&x->c));
 	KUNIT_EXPECT_EQ(test, 2005, cache_disk_word(x, 5, 1));
-}
-
-static void cache_expect_reserve(struct cache_ctx *x, bool there)
-{
-	struct qcow2_slice *slice = qcow2_cache_reserve(&x->c);
-
-	KUNIT_EXPECT_EQ(x->test, there, !!slice);
-	if (!slice)
-		return;
-	kfree(slice->data);
-	kfree(slice);
 }
 
 /* Without memory: the spare one, then those that are clean and not in use */
@@ -701,9 +847,13 @@ static void cache_concurrent(struct kunit *test)
 static struct kunit_case cache_kunit_cases[] = {
 	KUNIT_CASE_PARAM(cache_lookup, cache_size_gen_params),
 	KUNIT_CASE_PARAM(cache_past_the_end, cache_size_gen_params),
+	KUNIT_CASE(cache_chunks),
 	KUNIT_CASE(cache_limit),
 	KUNIT_CASE(cache_bounded),
 	KUNIT_CASE(cache_second_chance),
+	KUNIT_CASE(cache_clean_unused),
+	KUNIT_CASE(cache_clean_many),
+	KUNIT_CASE(cache_reclaim),
 	KUNIT_CASE(cache_in_use_stays),
 	KUNIT_CASE_PARAM(cache_dirty_stays, cache_size_gen_params),
 	KUNIT_CASE_PARAM(cache_write_order, cache_size_gen_params),

@@ -146,12 +146,13 @@ static void compress_map(struct kunit *test)
 
 	image_open(img);
 	image_expect_data(img, 0, 512);
-	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 512, 8192, 0, &m));
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 512, 16384, 0, &m));
 	qblk_tracks_release(&m.tracks);
 	KUNIT_EXPECT_EQ(test, QBLK_MAP_ENCODED, m.type);
 	KUNIT_EXPECT_PTR_EQ(test, img->node, m.node);
 	KUNIT_EXPECT_EQ(test, 512, m.offset);
-	KUNIT_EXPECT_EQ(test, 4096 - 512, m.bytes);
+	/* all that lies together, to the end of the question */
+	KUNIT_EXPECT_EQ(test, 8192 - 512, m.bytes);
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			qblk_map(img->node, 0, 4096, QBLK_MAP_WRITE, &m));
 }
@@ -223,6 +224,127 @@ static void compress_read_zstd(struct kunit *test)
 	image_expect_data(img, 0, img->cfg->size);
 	KUNIT_ASSERT_EQ(test, 0, image_write(img, 5000, 100, 2));
 	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* As QEMU does: frames follow each other, and one may hold nothing. */
+static void compress_zstd_frames(struct kunit *test)
+{
+	static const u8 empty[] = {
+		0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00,
+	};
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 host = image_add_cluster(img);
+	u8 *p = img->leaf->data + host;
+
+	compress_use_zstd(img);
+	memcpy(p, empty, sizeof(empty));
+	memcpy(p + sizeof(empty), empty, sizeof(empty));
+	compress_put(img, host + 2 * sizeof(empty), COMPRESS_ZSTD);
+	image_set_l2(img, 4096, compress_entry(host, 1));
+	compress_model(img->model + 4096, COMPRESS_ZSTD);
+	image_open(img);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+
+	/* empty ones up to the end of the sector, and no cluster */
+	for (p = img->leaf->data + host; p < img->leaf->data + host + 504;
+	     p += sizeof(empty))
+		memcpy(p, empty, sizeof(empty));
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 4096, 512,
+					       img->scratch));
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Small reads of one cluster decompress it once, large ones leave it alone. */
+static void compress_cached(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+	struct qcow2_state *s;
+	unsigned int i, reads;
+
+	image_open(img);
+	s = img->node->priv;
+	image_expect_data(img, 0, 512);
+	reads = img->leaf->count[MEMLEAF_READ];
+	for (i = 0; i < 8; i++)
+		image_expect_data(img, i * 512, 512);
+	image_expect_data(img, 0, 4096);
+	KUNIT_EXPECT_EQ(test, reads, img->leaf->count[MEMLEAF_READ]);
+	KUNIT_EXPECT_EQ(test, 1, s->zcache.nr);
+	KUNIT_EXPECT_EQ(test, 9, atomic64_read(&s->zcache.hits));
+
+	image_expect_data(img, 4096, 4096);
+	KUNIT_EXPECT_EQ(test, 1, s->zcache.nr);
+
+	/* Without memory for it, all the same */
+	s->zcache.max = 0;
+	qcow2_zcache_shrink(&s->zcache, ULONG_MAX);
+	image_expect_data(img, 100, 50);
+	KUNIT_EXPECT_EQ(test, 0, s->zcache.nr);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+/* Nothing is left of what was overwritten once its place is free. */
+static void compress_cache_dropped(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+	struct qcow2_state *s;
+
+	image_open(img);
+	s = img->node->priv;
+	image_expect_data(img, 512, 512);
+	image_expect_data(img, 3 * 4096, 512);
+	KUNIT_EXPECT_EQ(test, 2, s->zcache.nr);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 3 * 4096, 4096, 1));
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 512, 1));
+	KUNIT_ASSERT_EQ(test, 0, qblk_flush(&img->edge));
+	flush_work(&s->free_work);
+	KUNIT_EXPECT_EQ(test, 0, s->zcache.nr);
+	image_expect_data(img, 0, img->cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+/* Guest clusters of the run */
+#define COMPRESS_RUN	60
+
+/* A run long enough for several CPUs, from and to the middle of clusters */
+static void compress_run(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 bytes = COMPRESS_RUN * 4096, host = 0;
+	struct qcow2_state *s;
+	struct qblk_mapping m;
+	u32 i;
+
+	for (i = 0; i < COMPRESS_RUN; i++) {
+		host = image_add_cluster(img);
+		/* a stored one goes on in the next cluster */
+		image_add_cluster(img);
+		compress_add(img, i * 4096, host + i,
+			     i % 3 ? COMPRESS_DEFLATE : COMPRESS_STORED);
+	}
+	image_open(img);
+	s = img->node->priv;
+	image_expect_data(img, 0, img->cfg->size);
+	image_expect_data(img, 4095, bytes - 4096);
+	image_expect_data(img, 1, bytes - 2);
+	KUNIT_ASSERT_EQ(test, 0, qblk_map(img->node, 100, bytes, 0, &m));
+	qblk_tracks_release(&m.tracks);
+	KUNIT_EXPECT_EQ(test, QBLK_MAP_ENCODED, m.type);
+	KUNIT_EXPECT_EQ(test, bytes - 100, m.bytes);
+
+	/* One that is broken and not kept: the read fails, and nobody hangs. */
+	qcow2_zcache_shrink(&s->zcache, ULONG_MAX);
+	memset(img->leaf->data + host + i - 1, 0xff, 100);
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 0, bytes,
+					       img->scratch));
+	memleaf_fail(img->leaf, BIT(MEMLEAF_READ), 20, 1, -EIO);
+	KUNIT_EXPECT_EQ(test, -EIO, qblk_pread(&img->edge, 0, bytes - 4096,
+					       img->scratch));
+	image_expect_data(img, 0, bytes - 4096);
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
 }
 
@@ -375,8 +497,8 @@ static void compress_nested(struct kunit *test)
 {
 	struct image *outer = compress_create(test, &compress_v2_cfg);
 	struct image *inner = compress_create_inner(outer);
+	struct qcow2_state *s, *outer_state;
 	struct compress_thread *ct;
-	struct qcow2_state *s;
 	struct qblk_child edge;
 	struct qblk_node *node;
 	s64 hits;
@@ -387,6 +509,9 @@ static void compress_nested(struct kunit *test)
 	node = compress_open_on(test, "kunit-inner", inner->leaf->node);
 	s = node->priv;
 	memleaf_edge_init(&edge, compress_open_on(test, "kunit-outer", node));
+	/* every reader of the outer one is to read the inner one */
+	outer_state = edge.node->priv;
+	outer_state->zcache.max = 0;
 	/* the outer L2 table is in memory, the inner one is not */
 	KUNIT_ASSERT_EQ(test, 0, qblk_pread(&edge, 8192, 512, ct[0].data));
 	qcow2_cache_drop(&s->l2_cache, 0, 1 << 20);
@@ -473,6 +598,10 @@ static struct kunit_case compress_kunit_cases[] = {
 	KUNIT_CASE(compress_discard),
 	KUNIT_CASE(compress_version_2),
 	KUNIT_CASE(compress_read_zstd),
+	KUNIT_CASE(compress_zstd_frames),
+	KUNIT_CASE(compress_cached),
+	KUNIT_CASE(compress_cache_dropped),
+	KUNIT_CASE(compress_run),
 	KUNIT_CASE(compress_longest),
 	KUNIT_CASE(compress_at_the_end),
 	KUNIT_CASE(compress_nested),

@@ -29,6 +29,12 @@ static const struct image_cfg corrupt_v2_cfg = {
 	.size = 4 << 20,
 };
 
+static const struct image_cfg corrupt_extl2_cfg = {
+	.desc = "corrupt, subclusters",
+	.version = 3, .cluster_bits = 14, .refcount_order = 4,
+	.size = 4 << 20, .extl2 = true,
+};
+
 /* Room for one more L2 table */
 static const struct image_cfg corrupt_large_cfg = {
 	.desc = "corrupt, three L2 tables",
@@ -146,6 +152,19 @@ static void corrupt_zero_offset(struct kunit *test)
 				      QCOW2_OFLAG_ZERO);
 	image_open(img);
 	KUNIT_EXPECT_EQ(test, -EIO, image_discard(img, 0, 8 * CORRUPT_CS));
+	corrupt_expect_fatal(img);
+}
+
+/* A discarded subcluster is zeroed where it is: not if that is metadata. */
+static void corrupt_discard_metadata(struct kunit *test)
+{
+	struct image *img = corrupt_create(test, &corrupt_extl2_cfg);
+	u64 entry = corrupt_l1_entry(img, 0);
+
+	image_set_l2(img, img->cs, img->l1_offset | QCOW2_OFLAG_COPIED);
+	image_open(img);
+	KUNIT_EXPECT_EQ(test, -EIO, image_discard(img, img->cs, img->unit));
+	KUNIT_EXPECT_EQ(test, entry, corrupt_l1_entry(img, 0));
 	corrupt_expect_fatal(img);
 }
 
@@ -570,6 +589,7 @@ static struct kunit_case corrupt_kunit_cases[] = {
 	KUNIT_CASE(corrupt_data_offset),
 	KUNIT_CASE(corrupt_data_offset_write),
 	KUNIT_CASE(corrupt_zero_offset),
+	KUNIT_CASE(corrupt_discard_metadata),
 	KUNIT_CASE(corrupt_zero_in_v2),
 	KUNIT_CASE(corrupt_l2_offset),
 	KUNIT_CASE(corrupt_l2_offset_write),

@@ -425,6 +425,14 @@ static const struct image_cfg crash_cfgs[] = {
 		.desc = "8 KiB clusters",
 		.version = 3, .cluster_bits = 13, .refcount_order = 5,
 		.size = 128 * KB,
+	}, {
+		.desc = "512 byte clusters, lazy refcounts",
+		.version = 3, .cluster_bits = 9, .refcount_order = 4,
+		.size = 40 * KB, .lazy = true,
+	}, {
+		.desc = "2 KiB clusters, backing file, lazy refcounts",
+		.version = 3, .cluster_bits = 11, .refcount_order = 3,
+		.size = 64 * KB, .backing = 32 * KB, .lazy = true,
 	},
 };
 
@@ -475,6 +483,10 @@ static const struct image_cfg crash_snapshot_cfgs[] = {
 		.desc = "2 KiB clusters, version 2",
 		.version = 2, .cluster_bits = 11, .refcount_order = 4,
 		.size = 64 * KB,
+	}, {
+		.desc = "2 KiB clusters, lazy refcounts",
+		.version = 3, .cluster_bits = 11, .refcount_order = 4,
+		.size = 64 * KB, .lazy = true,
 	},
 };
 

@@ -18,13 +18,28 @@
 
 #include "qcow2.h"
 
-/* Slices written with one request */
-#define QCOW2_WRITE_BATCH	16
+/* Slices looked at under the lock of a cache without a break */
+#define QCOW2_SCAN_BATCH	64
+
+/* Chunks read or written with one request */
+#define QCOW2_IO_CHUNKS		16U
+
+/* Slices the smallest cache holds, if they are not larger than 4 KiB */
+#define QCOW2_MIN_SLICES	16U
+
+static void **qcow2_slice_chunk(struct qcow2_slice *slice, unsigned int chunk)
+{
+	return chunk ? &slice->more[chunk - 1] : &slice->data;
+}
 
 static void qcow2_slice_free(struct qcow2_slice *slice)
 {
-	if (slice)
-		kfree(slice->data);
+	unsigned int i;
+
+	if (!slice)
+		return;
+	for (i = 0; i < slice->chunks; i++)
+		kfree(*qcow2_slice_chunk(slice, i));
 	kfree(slice);
 }
 
@@ -33,44 +48,31 @@ static void qcow2_slice_free_rcu(struct rcu_head *rcu)
 	qcow2_slice_free(container_of(rcu, struct qcow2_slice, rcu));
 }
 
+static u32 qcow2_chunk_bytes(const struct qcow2_cache *c)
+{
+	return BIT(min_t(u32, c->slice_bits, QCOW2_CHUNK_BITS));
+}
+
 static struct qcow2_slice *qcow2_slice_alloc(const struct qcow2_cache *c,
 					     gfp_t gfp)
 {
-	struct qcow2_slice *slice = kmalloc(sizeof(*slice), gfp);
+	struct qcow2_slice *slice;
+	void **chunk;
 
+	slice = kmalloc(struct_size(slice, more, c->chunks - 1), gfp);
 	if (!slice)
 		return NULL;
-	/* Of a power of two, hence aligned and within one page. */
-	slice->data = kmalloc(1U << c->slice_bits, gfp);
-	if (slice->data)
-		return slice;
-	kfree(slice);
-	return NULL;
-}
-
-/**
- * qcow2_cache_init - an empty cache
- * @c: cache
- * @file: where the tables are
- * @slice_bits: log2 of the bytes in a slice
- * @bytes: memory for slices; at least 16 of them are allowed
- *
- * Return: 0 or -ENOMEM; qcow2_cache_exit() has to follow in any case.
- */
-int qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
-		     u32 slice_bits, u64 bytes)
-{
-	c->file = file;
-	xa_init(&c->slices);
-	INIT_LIST_HEAD(&c->lru);
-	c->slice_bits = slice_bits;
-	c->nr = 0;
-	c->nr_dirty = 0;
-	c->max = clamp_t(u64, bytes >> slice_bits, 16, INT_MAX);
-	atomic64_set(&c->hits, 0);
-	atomic64_set(&c->misses, 0);
-	c->spare = qcow2_slice_alloc(c, GFP_KERNEL);
-	return c->spare ? 0 : -ENOMEM;
+	seqcount_init(&slice->seq);
+	for (slice->chunks = 0; slice->chunks < c->chunks; slice->chunks++) {
+		chunk = qcow2_slice_chunk(slice, slice->chunks);
+		/* Of a power of two, hence aligned and within one page. */
+		*chunk = kmalloc(qcow2_chunk_bytes(c), gfp);
+		if (!*chunk) {
+			qcow2_slice_free(slice);
+			return NULL;
+		}
+	}
+	return slice;
 }
 
 /**
@@ -95,6 +97,107 @@ static void qcow2_cache_unlink(struct qcow2_cache *c,
 		c->nr_dirty--;
 }
 
+/*
+ * Take a slice out if it is clean and nobody uses it.  It has no reference left
+ * then, but lookups may still see it.
+ */
+static bool qcow2_cache_take(struct qcow2_cache *c, struct qcow2_slice *slice)
+	__must_hold(&c->slices.xa_lock)
+{
+	if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags) ||
+	    !refcount_dec_if_one(&slice->ref))
+		return false;
+	qcow2_cache_unlink(c, slice);
+	return true;
+}
+
+/*
+ * Evicted now, or given its second chance (NULL)?  The list is not empty.
+ */
+static struct qcow2_slice *qcow2_cache_evict_one(struct qcow2_cache *c)
+	__must_hold(&c->slices.xa_lock)
+{
+	struct qcow2_slice *slice =
+		list_first_entry(&c->lru, struct qcow2_slice, lru);
+
+	if (!test_and_clear_bit(QCOW2_SLICE_REFERENCED, &slice->flags) &&
+	    qcow2_cache_take(c, slice))
+		return slice;
+	list_move_tail(&slice->lru, &c->lru);
+	return NULL;
+}
+
+/* Pages or so a slice stands for under memory pressure */
+static unsigned long qcow2_cache_weight(const struct qcow2_cache *c)
+{
+	return max(1UL, BIT(c->slice_bits) / PAGE_SIZE);
+}
+
+static unsigned long qcow2_cache_reclaim_count(struct qcow2_reclaim *r)
+{
+	struct qcow2_cache *c = container_of(r, struct qcow2_cache, reclaim);
+	unsigned long nr;
+
+	xa_lock(&c->slices);
+	nr = c->nr - c->nr_dirty;
+	xa_unlock(&c->slices);
+	return nr * qcow2_cache_weight(c);
+}
+
+static unsigned long qcow2_cache_reclaim_scan(struct qcow2_reclaim *r,
+					      unsigned long nr)
+{
+	struct qcow2_cache *c = container_of(r, struct qcow2_cache, reclaim);
+	unsigned long weight = qcow2_cache_weight(c);
+	struct qcow2_slice *slice;
+	unsigned long freed = 0;
+
+	xa_lock(&c->slices);
+	for (nr = DIV_ROUND_UP(nr, weight); nr && c->nr; nr--) {
+		slice = qcow2_cache_evict_one(c);
+		if (!slice)
+			continue;
+		freed++;
+		call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+	}
+	c->shrunk += freed;
+	xa_unlock(&c->slices);
+	return freed * weight;
+}
+
+/**
+ * qcow2_cache_init - an empty cache
+ * @c: cache
+ * @file: where the tables are
+ * @slice_bits: log2 of the bytes in a slice
+ * @bytes: memory for slices; at least 64 KiB or 2 of them are allowed, or 16 if
+ *	they are small
+ *
+ * Return: 0 or -ENOMEM; qcow2_cache_exit() has to follow in any case.
+ */
+int qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
+		     u32 slice_bits, u64 bytes)
+{
+	c->file = file;
+	xa_init(&c->slices);
+	INIT_LIST_HEAD(&c->lru);
+	c->slice_bits = slice_bits;
+	c->chunks = BIT(slice_bits - min_t(u32, slice_bits, QCOW2_CHUNK_BITS));
+	c->nr = 0;
+	c->nr_dirty = 0;
+	c->max = clamp_t(u64, bytes >> slice_bits,
+			 max(QCOW2_MIN_SLICES / c->chunks, 2U), INT_MAX);
+	atomic64_set(&c->hits, 0);
+	atomic64_set(&c->misses, 0);
+	c->evicted = 0;
+	c->cleaned = 0;
+	c->shrunk = 0;
+	c->reclaim.count = qcow2_cache_reclaim_count;
+	c->reclaim.scan = qcow2_cache_reclaim_scan;
+	c->spare = qcow2_slice_alloc(c, GFP_KERNEL);
+	return c->spare ? 0 : -ENOMEM;
+}
+
 /**
  * qcow2_cache_exit - free all slices, dirty or not
  * @c: cache nobody uses any more
@@ -116,26 +219,6 @@ void qcow2_cache_exit(struct qcow2_cache *c)
 }
 
 /*
- * Evicted now, or given its second chance (NULL)?  The list is not empty.  What
- * is evicted has no reference left, but lookups may still see it.
- */
-static struct qcow2_slice *qcow2_cache_evict_one(struct qcow2_cache *c)
-	__must_hold(&c->slices.xa_lock)
-{
-	struct qcow2_slice *slice =
-		list_first_entry(&c->lru, struct qcow2_slice, lru);
-
-	if (test_bit(QCOW2_SLICE_DIRTY, &slice->flags) ||
-	    test_and_clear_bit(QCOW2_SLICE_REFERENCED, &slice->flags) ||
-	    !refcount_dec_if_one(&slice->ref)) {
-		list_move_tail(&slice->lru, &c->lru);
-		return NULL;
-	}
-	qcow2_cache_unlink(c, slice);
-	return slice;
-}
-
-/*
  * Down to the limit, if there is enough that is clean and unused: the limit
  * gives way to dirty slices, whose number qcow2_balance() keeps down.
  */
@@ -147,10 +230,47 @@ static void qcow2_cache_evict(struct qcow2_cache *c)
 	xa_lock(&c->slices);
 	for (scan = 2 * c->nr; scan && c->nr > c->max; scan--) {
 		slice = qcow2_cache_evict_one(c);
-		if (slice)
-			call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+		if (!slice)
+			continue;
+		c->evicted++;
+		call_rcu(&slice->rcu, qcow2_slice_free_rcu);
 	}
 	xa_unlock(&c->slices);
+}
+
+/* From @key on.  Return: are there more? */
+static bool qcow2_cache_clean_some(struct qcow2_cache *c, unsigned long *key)
+{
+	unsigned int nr = QCOW2_SCAN_BATCH;
+	struct qcow2_slice *slice;
+
+	xa_lock(&c->slices);
+	xa_for_each_start(&c->slices, *key, slice, *key) {
+		if (!nr--)
+			break;
+		if (!test_and_set_bit(QCOW2_SLICE_IDLE, &slice->flags) ||
+		    !qcow2_cache_take(c, slice))
+			continue;
+		c->cleaned++;
+		call_rcu(&slice->rcu, qcow2_slice_free_rcu);
+	}
+	xa_unlock(&c->slices);
+	return slice;
+}
+
+/**
+ * qcow2_cache_clean_unused - let go of what was not used since the last run
+ * @c: cache
+ *
+ * Clean slices nobody has a reference to.  In the order of their offsets, so
+ * that a run sees each of them once.  Context: process, may sleep.
+ */
+void qcow2_cache_clean_unused(struct qcow2_cache *c)
+{
+	unsigned long key = 0;
+
+	while (qcow2_cache_clean_some(c, &key))
+		cond_resched();
 }
 
 /**
@@ -211,9 +331,15 @@ static struct qcow2_slice *qcow2_slice_new(struct qcow2_cache *c,
 
 static void qcow2_slice_touch(struct qcow2_slice *slice)
 {
+	unsigned long used = READ_ONCE(slice->flags) &
+			     (BIT(QCOW2_SLICE_REFERENCED) |
+			      BIT(QCOW2_SLICE_IDLE));
+
 	/* Look first: a write by every reader would bounce the line. */
-	if (!test_bit(QCOW2_SLICE_REFERENCED, &slice->flags))
-		set_bit(QCOW2_SLICE_REFERENCED, &slice->flags);
+	if (likely(used == BIT(QCOW2_SLICE_REFERENCED)))
+		return;
+	set_bit(QCOW2_SLICE_REFERENCED, &slice->flags);
+	clear_bit(QCOW2_SLICE_IDLE, &slice->flags);
 }
 
 /**
@@ -252,13 +378,48 @@ static int qcow2_cache_insert(struct qcow2_cache *c, struct qcow2_slice *slice)
 	return ret;
 }
 
+/*
+ * Read or write slices that are adjacent in the file.  A large one takes several
+ * requests; a crash between them is like one within a write: what has to be whole
+ * is an entry, and that lies within a sector.
+ */
+static int qcow2_cache_rw(struct qcow2_cache *c, struct qcow2_slice **slices,
+			  unsigned int nr, unsigned int dir)
+{
+	u64 offset = (u64)slices[0]->key << c->slice_bits;
+	struct bio_vec bvecs[QCOW2_IO_CHUNKS];
+	u32 bytes = qcow2_chunk_bytes(c);
+	unsigned int pos, i, some;
+	struct iov_iter iter;
+	int ret = 0;
+
+	for (pos = 0; !ret && pos < nr * c->chunks; pos += some) {
+		some = min(nr * c->chunks - pos, QCOW2_IO_CHUNKS);
+		for (i = 0; i < some; i++) {
+			struct qcow2_slice *s = slices[(pos + i) / c->chunks];
+			void *data = *qcow2_slice_chunk(s, (pos + i) %
+							   c->chunks);
+
+			bvec_set_page(&bvecs[i], virt_to_page(data), bytes,
+				      offset_in_page(data));
+		}
+		iov_iter_bvec(&iter, dir, bvecs, some, some * bytes);
+		if (dir == ITER_SOURCE)
+			ret = qblk_pwritev(c->file, offset + (u64)pos * bytes,
+					   some * bytes, &iter, 0);
+		else
+			ret = qblk_preadv(c->file, offset + (u64)pos * bytes,
+					  some * bytes, &iter, 0);
+	}
+	return ret;
+}
+
 /* Read in a slice that is in the cache already, so that others wait for it. */
 static int qcow2_cache_fill(struct qcow2_cache *c, struct qcow2_slice *slice)
 {
 	int ret;
 
-	ret = qblk_pread(c->file, (u64)slice->key << c->slice_bits,
-			 1U << c->slice_bits, slice->data);
+	ret = qcow2_cache_rw(c, &slice, 1, ITER_DEST);
 	if (!ret) {
 		smp_mb__before_atomic(); /* pairs with test_bit_acquire() */
 		set_bit(QCOW2_SLICE_UPTODATE, &slice->flags);
@@ -451,21 +612,15 @@ int qcow2_cache_claim(struct qcow2_cache *c, u64 offset, u64 bytes)
 /* Adjacent dirty slices from @key on; they stay, since the caller has lock. */
 static unsigned int qcow2_cache_gather(struct qcow2_cache *c,
 				       unsigned long key,
-				       struct qcow2_slice **batch,
-				       struct bio_vec *bvecs)
+				       struct qcow2_slice **batch)
 {
+	unsigned int max = max(QCOW2_IO_CHUNKS / c->chunks, 1U);
 	unsigned int nr;
 
-	for (nr = 0; nr < QCOW2_WRITE_BATCH; nr++, key++) {
-		struct qcow2_slice *slice;
-
+	for (nr = 0; nr < max; nr++, key++) {
 		if (!xa_get_mark(&c->slices, key, QCOW2_CACHE_DIRTY))
 			break;
-		slice = xa_load(&c->slices, key);
-		batch[nr] = slice;
-		bvec_set_page(&bvecs[nr], virt_to_page(slice->data),
-			      1U << c->slice_bits,
-			      offset_in_page(slice->data));
+		batch[nr] = xa_load(&c->slices, key);
 	}
 	return nr;
 }
@@ -494,21 +649,15 @@ static void qcow2_cache_clean(struct qcow2_cache *c,
  */
 int qcow2_cache_write_dirty(struct qcow2_cache *c)
 {
-	struct qcow2_slice *batch[QCOW2_WRITE_BATCH];
-	struct bio_vec bvecs[QCOW2_WRITE_BATCH];
+	struct qcow2_slice *batch[QCOW2_IO_CHUNKS];
 	unsigned long key = 0;
 
 	while (xa_find(&c->slices, &key, ULONG_MAX, QCOW2_CACHE_DIRTY)) {
-		struct iov_iter iter;
 		unsigned int nr;
-		u64 bytes;
 		int ret;
 
-		nr = qcow2_cache_gather(c, key, batch, bvecs);
-		bytes = (u64)nr << c->slice_bits;
-		iov_iter_bvec(&iter, ITER_SOURCE, bvecs, nr, bytes);
-		ret = qblk_pwritev(c->file, (u64)key << c->slice_bits, bytes,
-				   &iter, 0);
+		nr = qcow2_cache_gather(c, key, batch);
+		ret = qcow2_cache_rw(c, batch, nr, ITER_SOURCE);
 		if (ret)
 			return ret;
 		qcow2_cache_clean(c, batch, nr);

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Compressed clusters: reading them.
- *
- * The compressed bytes are read into a buffer of the image, and only then a
- * workspace is taken to decompress them.
- *
- * Buffers: each image has a pool of its own that holds at least one.  The read
- * may go to another image, of whose pool the same holds; images do not contain
- * themselves, so there is an end to it, and a buffer comes back.
+ * Decompression of clusters; zread.c has the I/O.
  *
  * Workspaces are kept in a pool shared by all images.  It holds at least one
  * that is large enough for every open image, so that a read makes progress when
@@ -17,7 +10,6 @@
  */
 #include <linux/cpumask.h>
 #include <linux/kernel.h>
-#include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -33,7 +25,7 @@
  * @size: largest cluster @out can hold
  * @zlib: inflate workspace
  * @zstd: decompression context's memory
- * @out: the cluster
+ * @out: the cluster, when it has no other place
  */
 struct qcow2_zws {
 	struct list_head entry;
@@ -191,14 +183,14 @@ static struct qcow2_zws *qcow2_zpool_get(u32 size)
  * The input goes on to the end of its sector, so what counts is that the
  * output is complete.
  */
-static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, const u8 *src,
-			 size_t src_len)
+static int qcow2_inflate(struct qcow2_zws *w, u8 *dst, size_t dst_len,
+			 const u8 *src, size_t src_len)
 {
 	struct z_stream_s strm = {
 		.workspace = w->zlib,
 		.next_in = src,
 		.avail_in = src_len,
-		.next_out = w->out,
+		.next_out = dst,
 		.avail_out = dst_len,
 	};
 	int ret;
@@ -212,9 +204,12 @@ static int qcow2_inflate(struct qcow2_zws *w, size_t dst_len, const u8 *src,
 	return strm.avail_out ? -EIO : 0;
 }
 
-/* One or more frames until the cluster is full, then garbage */
-static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, const u8 *src,
-			size_t src_len)
+/*
+ * Frames until the cluster is full, then garbage.  There may be empty ones; each
+ * has a header, so there is an end to them.
+ */
+static int qcow2_unzstd(struct qcow2_zws *w, u8 *dst, size_t dst_len,
+			const u8 *src, size_t src_len)
 {
 	zstd_dctx *ctx = zstd_init_dctx(w->zstd, zstd_dctx_workspace_bound());
 	size_t in = 0, out = 0;
@@ -228,9 +223,9 @@ static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, const u8 *src,
 							src_len - in);
 		if (zstd_is_error(frame))
 			return -EIO;
-		n = zstd_decompress_dctx(ctx, w->out + out, dst_len - out,
+		n = zstd_decompress_dctx(ctx, dst + out, dst_len - out,
 					 src + in, frame);
-		if (zstd_is_error(n) || !n)
+		if (zstd_is_error(n))
 			return -EIO;
 		in += frame;
 		out += n;
@@ -238,93 +233,54 @@ static int qcow2_unzstd(struct qcow2_zws *w, size_t dst_len, const u8 *src,
 	return 0;
 }
 
-static void *qcow2_inbuf_alloc(gfp_t gfp, void *data)
+static int qcow2_decompress_ws(struct qcow2_state *s, struct qcow2_zws *w,
+			       const u8 *src, u32 len, u8 *dst)
 {
-	const struct qcow2_state *s = data;
-
-	return kvmalloc(2UL * s->cluster_size, gfp);
-}
-
-static void qcow2_inbuf_free(void *buf, void *data)
-{
-	kvfree(buf);
+	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
+		return qcow2_unzstd(w, dst, s->cluster_size, src, len);
+	return qcow2_inflate(w, dst, s->cluster_size, src, len);
 }
 
 /**
- * qcow2_inbuf_init - have a buffer for compressed bytes
- * @s: image, its cluster size known
+ * qcow2_decompress - decompress a cluster
+ * @s: image
+ * @src: compressed bytes
+ * @len: their number, or more
+ * @dst: a cluster's worth of memory
  *
- * The format can name up to two clusters of them.
+ * Context: process.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, or -EIO when the bytes do not make a cluster.
  */
-int qcow2_inbuf_init(struct qcow2_state *s)
-{
-	s->inbuf = mempool_create(1, qcow2_inbuf_alloc, qcow2_inbuf_free, s);
-	return s->inbuf ? 0 : -ENOMEM;
-}
-
-/**
- * qcow2_inbuf_exit - undo qcow2_inbuf_init(), if it was done
- * @s: image nobody reads from
- */
-void qcow2_inbuf_exit(struct qcow2_state *s)
-{
-	mempool_destroy(s->inbuf);
-	s->inbuf = NULL;
-}
-
-/* @src to @iter: a part of the cluster, from @skip on */
-static int qcow2_decompress(struct qcow2_state *s, const u8 *src, u32 len,
-			    u32 skip, u64 bytes, struct iov_iter *iter)
+int qcow2_decompress(struct qcow2_state *s, const u8 *src, u32 len, void *dst)
 {
 	struct qcow2_zws *w = qcow2_zpool_get(s->cluster_size);
-	int ret;
+	int ret = qcow2_decompress_ws(s, w, src, len, dst);
 
-	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
-		ret = qcow2_unzstd(w, s->cluster_size, src, len);
-	else
-		ret = qcow2_inflate(w, s->cluster_size, src, len);
-	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
-		ret = -EIO;
 	qcow2_zpool_put(w);
 	return ret;
 }
 
-static int qcow2_read_compressed(struct qcow2_state *s, u64 entry, u64 offset,
-				 u64 bytes, struct iov_iter *iter)
-{
-	u8 *src = mempool_alloc(s->inbuf, GFP_NOIO);
-	u64 host;
-	u32 len;
-	int ret;
-
-	qcow2_compressed_extent(entry, s->cluster_bits, &host, &len);
-	/* A file may end inside the last sector: the rest reads as zeroes. */
-	ret = qblk_pread(s->file, host, len, src);
-	if (!ret)
-		ret = qcow2_decompress(s, src, len,
-				       qcow2_offset_in_cluster(s, offset),
-				       bytes, iter);
-	mempool_free(src, s->inbuf);
-	return ret;
-}
-
-/*
- * ->preadv(), see driver.h: a range ->map() called encoded, within one cluster.
+/**
+ * qcow2_decompress_iter - decompress part of a cluster
+ * @s: image
+ * @src: compressed bytes
+ * @len: their number, or more
+ * @skip: where in the cluster the part begins
+ * @bytes: length of the part
+ * @iter: gets it
+ *
+ * Without memory for the cluster: that of the workspace is used.
+ * Context and return: as qcow2_decompress().
  */
-int qcow2_preadv(struct qblk_node *node, u64 offset, u64 bytes,
-		 struct iov_iter *iter, unsigned int flags)
+int qcow2_decompress_iter(struct qcow2_state *s, const u8 *src, u32 len,
+			  u32 skip, u64 bytes, struct iov_iter *iter)
 {
-	struct qcow2_state *s = node->priv;
-	u64 entry;
-	int ret;
+	struct qcow2_zws *w = qcow2_zpool_get(s->cluster_size);
+	int ret = qcow2_decompress_ws(s, w, src, len, w->out);
 
-	ret = qcow2_l2_lookup(s, offset, &entry);
-	if (ret)
-		return ret;
-	/* Overwritten since it was mapped: the new contents are as good. */
-	if (qcow2_cluster_type(entry) != QCOW2_COMPRESSED)
-		return qblk_node_preadv(node, offset, bytes, iter);
-	return qcow2_read_compressed(s, entry, offset, bytes, iter);
+	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
+		ret = -EIO;
+	qcow2_zpool_put(w);
+	return ret;
 }

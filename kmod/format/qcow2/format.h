@@ -14,6 +14,7 @@
 
 #define QCOW2_MIN_CLUSTER_BITS		9
 #define QCOW2_MAX_CLUSTER_BITS		21
+#define QCOW2_EXTL2_MIN_CLUSTER_BITS	14	/* subclusters of a sector */
 #define QCOW2_MAX_REFCOUNT_ORDER	6
 
 /* QEMU's bounds on tables that are kept in memory, bytes. */
@@ -24,7 +25,13 @@
 #define QCOW2_MAX_SNAPSHOTS_BYTES	(64U << 20)
 #define QCOW2_MAX_BITMAPS		65535U
 #define QCOW2_MAX_BITMAP_DIR_BYTES	(1024ULL * QCOW2_MAX_BITMAPS)
+#define QCOW2_MAX_BITMAP_TABLE		0x8000000U
+#define QCOW2_MAX_BITMAP_BYTES		0x20000000ULL
+#define QCOW2_MAX_BITMAP_NAME		1023U
+#define QCOW2_MIN_BITMAP_GRANULARITY	9
+#define QCOW2_MAX_BITMAP_GRANULARITY	31
 #define QCOW2_MAX_BACKING_NAME		1023U
+#define QCOW2_MAX_DATA_FILE_NAME	4095U	/* no path is longer */
 #define QCOW2_MAX_FORMAT_NAME		15U
 
 /* Host offsets have 56 bits. */
@@ -148,12 +155,57 @@ struct qcow2_disk_snapshot {
 
 static_assert(sizeof(struct qcow2_disk_snapshot) == 40);
 
+/**
+ * struct qcow2_disk_snapshot_extra - extra data; there may be less, or more
+ */
+struct qcow2_disk_snapshot_extra {
+	__be64 vm_state_size_large;
+	__be64 disk_size;
+	__be64 icount;
+} __packed;
+
+static_assert(sizeof(struct qcow2_disk_snapshot_extra) == 24);
+
+/**
+ * struct qcow2_disk_bitmap - head of an entry of the bitmap directory
+ *
+ * Followed by extra data and name; the next entry starts at a multiple of 8
+ * bytes.
+ */
+struct qcow2_disk_bitmap {
+	__be64 table_offset;
+	__be32 table_size;
+	__be32 flags;
+	u8 type;
+	u8 granularity_bits;
+	__be16 name_size;
+	__be32 extra_data_size;
+} __packed;
+
+static_assert(sizeof(struct qcow2_disk_bitmap) == 24);
+
+#define QCOW2_BITMAP_IN_USE		BIT(0)
+#define QCOW2_BITMAP_AUTO		BIT(1)
+
+#define QCOW2_BITMAP_DIRTY_TRACKING	1
+
+/* Entries of a bitmap's table */
+#define QCOW2_BITMAP_ALL_ONES		BIT_ULL(0)
+#define QCOW2_BITMAP_OFFSET_MASK	GENMASK_ULL(55, 9)
+#define QCOW2_BITMAP_RESERVED_MASK	(GENMASK_ULL(63, 56) | GENMASK_ULL(8, 1))
+
 /* L1 and L2 entries */
 #define QCOW2_OFLAG_COPIED		BIT_ULL(63)
 #define QCOW2_OFLAG_COMPRESSED		BIT_ULL(62)
 #define QCOW2_OFLAG_ZERO		BIT_ULL(0)
 #define QCOW2_L1E_OFFSET_MASK		GENMASK_ULL(55, 9)
+#define QCOW2_L1E_RESERVED_MASK		(GENMASK_ULL(62, 56) | GENMASK_ULL(8, 0))
 #define QCOW2_L2E_OFFSET_MASK		GENMASK_ULL(55, 9)
+#define QCOW2_L2E_RESERVED_MASK		(GENMASK_ULL(61, 56) | GENMASK_ULL(8, 1))
+/* Second half of an extended L2 entry: alloc bits below, zero bits above */
+#define QCOW2_SUBCLUSTERS		32U
+#define QCOW2_SC_ALL			U32_MAX
+
 #define QCOW2_COMPRESSED_SECTOR		512U
 
 /* Refcount table entries */

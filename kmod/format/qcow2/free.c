@@ -61,37 +61,36 @@ static int qcow2_free_add(struct qcow2_state *s, u64 offset, u64 nr,
 /**
  * qcow2_free_prepare - note what an L2 entry points to
  * @s: image
- * @entry: checked L2 entry that is going to be replaced
- * @discard: pass a discard down when the last reference goes
+ * @e: checked L2 entry that is going to be replaced
+ * @type: says whether a discard is passed down when the last reference goes
  * @list: gets the record, adjacent clusters share one
  *
  * Before the entry changes, so that nothing can fail afterwards.
  *
  * Return: 0 or -ENOMEM.
  */
-int qcow2_free_prepare(struct qcow2_state *s, u64 entry, bool discard,
-		       struct list_head *list)
+int qcow2_free_prepare(struct qcow2_state *s, const struct qcow2_l2e *e,
+		       enum qcow2_discard_type type, struct list_head *list)
 {
+	bool discard = s->discard_passthrough[type];
 	u64 offset, last;
 	u32 bytes;
 
-	switch (qcow2_cluster_type(entry)) {
-	case QCOW2_NORMAL:
-	case QCOW2_ZERO_ALLOC:
-		return qcow2_free_add(s, entry & QCOW2_L2E_OFFSET_MASK, 1,
-				      discard, list);
-	case QCOW2_COMPRESSED:
+	if (e->entry & QCOW2_OFLAG_COMPRESSED) {
 		/* One reference for each host cluster it touches. */
-		qcow2_compressed_extent(entry, s->cluster_bits, &offset,
+		qcow2_compressed_extent(e->entry, s->cluster_bits, &offset,
 					&bytes);
 		last = (offset + bytes - 1) >> s->cluster_bits;
 		offset = qcow2_start_of_cluster(s, offset);
 		return qcow2_free_add(s, offset,
 				      last - (offset >> s->cluster_bits) + 1,
 				      discard, list);
-	default:
-		return 0;
 	}
+	/* Nobody counts the clusters of a data file. */
+	if (qcow2_has_data_file(s) || !qcow2_has_host(s, e))
+		return 0;
+	return qcow2_free_add(s, e->entry & QCOW2_L2E_OFFSET_MASK, 1, discard,
+			      list);
 }
 
 /**
@@ -142,7 +141,8 @@ void qcow2_free_deferred(struct qcow2_state *s, u64 offset, u64 nr)
 {
 	LIST_HEAD(list);
 
-	if (qcow2_free_add(s, offset, nr, false, &list))
+	if (qcow2_free_add(s, offset, nr,
+			   s->discard_passthrough[QCOW2_DISCARD_OTHER], &list))
 		pr_warn_ratelimited("qblk: %s: no memory, %llu clusters leaked\n",
 				    s->node->name, nr);
 	qcow2_free_commit(s, &list);
@@ -200,6 +200,7 @@ static void qcow2_free_one_run(struct qcow2_state *s, struct qcow2_free *f)
 
 static void qcow2_free_record(struct qcow2_state *s, struct qcow2_free *f)
 {
+	qcow2_zcache_drop(&s->zcache, f->offset, f->nr << s->cluster_bits);
 	while (f->nr)
 		qcow2_free_one_run(s, f);
 	list_del(&f->entry);

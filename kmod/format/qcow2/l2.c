@@ -3,14 +3,17 @@
  * From guest offsets to host offsets: L1 and L2 tables.
  *
  * Why a lookup needs no lock.  L1 and L2 entries are 8 bytes, read and written
- * with single accesses, so a lookup sees an entry as it was at some time since
- * the lookup began.  What that entry pointed to then stays in place until the
- * I/O ends: the caller entered qblk_node_io_begin() before the lookup, and a
- * cluster (data, or an L2 table itself) is handed out again only after
- * qblk_node_io_sync() that began after the entry was changed, see free.c.  The
- * memory of a slice stays until the end of the RCU section.
+ * with single accesses; the two halves of an extended L2 entry are kept
+ * together by the sequence counter of their slice.  So a lookup sees an entry
+ * as it was at some time since the lookup began.  What that entry pointed to
+ * then stays in place until the I/O ends: the caller entered
+ * qblk_node_io_begin() before the lookup, and a cluster (data, or an L2 table
+ * itself) is handed out again only after qblk_node_io_sync() that began after
+ * the entry was changed, see free.c.  The memory of a slice stays until the end
+ * of the RCU section.
  */
 #include <linux/kernel.h>
+#include <linux/preempt.h>
 
 #include "qcow2.h"
 
@@ -32,19 +35,62 @@ static u64 qcow2_slice_offset(const struct qcow2_state *s, u64 l2_offset,
 {
 	u64 entry = (offset >> s->cluster_bits) & ((1U << s->l2_bits) - 1);
 
-	return l2_offset + round_down(entry * 8, 1U << s->slice_bits);
+	return l2_offset + round_down(entry << s->l2e_bits,
+				      1U << s->l2_slice_bits);
+}
+
+/* Both halves as they were at one time: see qcow2_l2_store_extended(). */
+static struct qcow2_l2e qcow2_l2_load_extended(const struct qcow2_slice *slice,
+					       unsigned int index)
+{
+	const __be64 *l2 = qcow2_slice_at(slice, index * 16);
+	unsigned int seq;
+	u64 entry, bitmap;
+
+	do {
+		seq = read_seqcount_begin(&slice->seq);
+		entry = be64_to_cpu(READ_ONCE(l2[0]));
+		bitmap = be64_to_cpu(READ_ONCE(l2[1]));
+	} while (read_seqcount_retry(&slice->seq, seq));
+	return qcow2_l2e_decode(QCOW2_INCOMPAT_EXTL2, entry, bitmap);
 }
 
 /**
  * qcow2_l2_entry - read an L2 entry
+ * @s: image
  * @slice: of the table
  * @index: in @slice
+ *
+ * Context: any.
  */
-u64 qcow2_l2_entry(const struct qcow2_slice *slice, unsigned int index)
+struct qcow2_l2e qcow2_l2_entry(const struct qcow2_state *s,
+				const struct qcow2_slice *slice,
+				unsigned int index)
 {
-	const __be64 *l2 = slice->data;
+	const __be64 *l2;
 
-	return be64_to_cpu(READ_ONCE(l2[index]));
+	if (qcow2_has_subclusters(s))
+		return qcow2_l2_load_extended(slice, index);
+	l2 = qcow2_slice_at(slice, index * 8);
+	return qcow2_l2e_decode(s->hdr.incompatible_features,
+				be64_to_cpu(READ_ONCE(*l2)), 0);
+}
+
+/*
+ * A lookup must not see the bitmaps of one time with the offset of another: it
+ * would take what a cluster held in its earlier life for a subcluster.
+ */
+static void qcow2_l2_store_extended(struct qcow2_slice *slice,
+				    unsigned int index, u64 entry, u64 bitmap)
+{
+	__be64 *l2 = qcow2_slice_at(slice, index * 16);
+
+	preempt_disable();	/* who reads meanwhile spins */
+	write_seqcount_begin(&slice->seq);
+	WRITE_ONCE(l2[0], cpu_to_be64(entry));
+	WRITE_ONCE(l2[1], cpu_to_be64(bitmap));
+	write_seqcount_end(&slice->seq);
+	preempt_enable();
 }
 
 /**
@@ -52,58 +98,66 @@ u64 qcow2_l2_entry(const struct qcow2_slice *slice, unsigned int index)
  * @s: image
  * @slice: of the table, with a reference
  * @index: in @slice
- * @entry: new value
+ * @e: new value
  *
  * Context: lock held.
  */
 void qcow2_l2_set(struct qcow2_state *s, struct qcow2_slice *slice,
-		  unsigned int index, u64 entry)
+		  unsigned int index, const struct qcow2_l2e *e)
 {
-	__be64 *l2 = slice->data;
+	u64 entry, bitmap;
+	__be64 *l2;
 
 	lockdep_assert_held(&s->lock);
-	WRITE_ONCE(l2[index], cpu_to_be64(entry));
+	entry = qcow2_l2e_encode(s->hdr.incompatible_features, e, &bitmap);
+	if (qcow2_has_subclusters(s)) {
+		qcow2_l2_store_extended(slice, index, entry, bitmap);
+	} else {
+		l2 = qcow2_slice_at(slice, index * 8);
+		WRITE_ONCE(*l2, cpu_to_be64(entry));
+	}
 	qcow2_cache_mark_dirty(&s->l2_cache, slice);
 }
 
-static bool qcow2_l2_entry_valid(const struct qcow2_state *s, u64 entry)
+static enum qcow2_l2e_error qcow2_l2_entry_error(const struct qcow2_state *s,
+						 u64 guest,
+						 const struct qcow2_l2e *e)
 {
-	switch (qcow2_cluster_type(entry)) {
-	case QCOW2_ZERO_PLAIN:
-		return s->hdr.version >= 3;
-	case QCOW2_ZERO_ALLOC:
-		if (s->hdr.version < 3)
-			return false;
-		fallthrough;
-	case QCOW2_NORMAL:
-		return !qcow2_offset_in_cluster(s, entry &
-						QCOW2_L2E_OFFSET_MASK);
-	default:
-		return true;
-	}
+	return qcow2_l2e_error(s->hdr.version, s->hdr.incompatible_features,
+			       s->cluster_bits,
+			       qcow2_start_of_cluster(s, guest), e);
 }
+
+static const char *const qcow2_l2e_errors[] = {
+	[QCOW2_L2E_ZERO_V2] = "zero cluster entry found in pre-v3 image",
+	[QCOW2_L2E_UNALIGNED] = "data cluster offset unaligned",
+	[QCOW2_L2E_BITMAP] = "invalid subcluster bitmap",
+	[QCOW2_L2E_COMPRESSED_DATA_FILE] =
+		"compressed cluster entry found in image with external data file",
+	[QCOW2_L2E_NOT_GUEST] =
+		"external data file host cluster offset does not match guest offset",
+};
 
 /**
  * qcow2_l2_check - does an L2 entry make sense?
  * @s: image
- * @guest: offset it is for, for the message
- * @entry: host byte order
+ * @guest: offset it is for
+ * @e: entry
  *
  * Context: process.
  *
  * Return: 0, or -EIO after the corruption was reported.
  */
-int qcow2_l2_check(struct qcow2_state *s, u64 guest, u64 entry)
+int qcow2_l2_check(struct qcow2_state *s, u64 guest, const struct qcow2_l2e *e)
 {
-	if (qcow2_l2_entry_valid(s, entry))
+	enum qcow2_l2e_error error = qcow2_l2_entry_error(s, guest, e);
+
+	if (error == QCOW2_L2E_GOOD)
 		return 0;
-	if (s->hdr.version < 3 && entry & QCOW2_OFLAG_ZERO)
-		return qcow2_corrupt(s, true, -1, -1,
-				     "zero cluster entry found in pre-v3 image (guest offset %#llx)",
-				     guest);
 	return qcow2_corrupt(s, true, -1, -1,
-			     "data cluster offset %#llx unaligned (guest offset %#llx)",
-			     entry & QCOW2_L2E_OFFSET_MASK, guest);
+			     "%s (guest offset %#llx, entry %#llx, bitmap %#x %#x)",
+			     qcow2_l2e_errors[error], guest, e->entry,
+			     e->zero, e->alloc);
 }
 
 static int qcow2_l1_check(struct qcow2_state *s, u64 index, u64 l2_offset)
@@ -126,45 +180,106 @@ static void qcow2_map_hole(const struct qcow2_state *s, u64 offset, u64 bytes,
 }
 
 static const enum qblk_map_type qcow2_map_types[] = {
-	[QCOW2_UNALLOCATED] = QBLK_MAP_UNALLOCATED,
-	[QCOW2_ZERO_PLAIN] = QBLK_MAP_ZERO,
-	[QCOW2_ZERO_ALLOC] = QBLK_MAP_ZERO,
-	[QCOW2_NORMAL] = QBLK_MAP_DATA,
-	[QCOW2_COMPRESSED] = QBLK_MAP_ENCODED,
+	[QCOW2_SC_UNALLOCATED] = QBLK_MAP_UNALLOCATED,
+	[QCOW2_SC_ZERO] = QBLK_MAP_ZERO,
+	[QCOW2_SC_NORMAL] = QBLK_MAP_DATA,
+	[QCOW2_SC_COMPRESSED] = QBLK_MAP_ENCODED,
 };
+
+/* Does @next, @distance bytes on, go on with what the run began with? */
+static bool qcow2_run_continues(const struct qcow2_l2e *first,
+				const struct qcow2_l2e *next, u64 distance,
+				enum qcow2_sc_kind kind, bool in_place)
+{
+	if (qcow2_sc_kind(next, 0) != kind)
+		return false;
+	if (kind != QCOW2_SC_NORMAL)
+		return true;
+	if (in_place && !(next->entry & QCOW2_OFLAG_COPIED))
+		return false;
+	return (next->entry & QCOW2_L2E_OFFSET_MASK) ==
+	       (first->entry & QCOW2_L2E_OFFSET_MASK) + distance;
+}
+
+/**
+ * qcow2_l2_run - how far a mapping answer reaches
+ * @s: image
+ * @slice: of the L2 table
+ * @index: of the entry for @offset
+ * @first: that entry, valid; another CPU may change those in @slice meanwhile
+ * @offset: guest offset
+ * @bytes: at most this many
+ * @in_place: only clusters that may be overwritten
+ *
+ * Return: bytes from @offset on that are of the same kind and, with data,
+ * adjacent in the file; at least 1.
+ */
+u64 qcow2_l2_run(const struct qcow2_state *s, const struct qcow2_slice *slice,
+		 unsigned int index, const struct qcow2_l2e *first, u64 offset,
+		 u64 bytes, bool in_place)
+{
+	u32 bits = s->virt_bits;
+	unsigned int left = (1U << qcow2_slice_l2_bits(s)) - index;
+	u64 start = qcow2_start_of_cluster(s, offset);
+	u32 sc = qcow2_sc_index(s, offset);
+	enum qcow2_sc_kind kind = qcow2_sc_kind(first, sc);
+	unsigned int nr = 0;
+	u32 end = sc + qcow2_sc_run(first, sc);
+	u64 found;
+
+	for (;;) {
+		struct qcow2_l2e next;
+
+		found = start + ((u64)nr << s->cluster_bits) +
+			((u64)end << bits) - offset;
+		if (end < QCOW2_SUBCLUSTERS || found >= bytes || ++nr == left)
+			break;
+		next = qcow2_l2_entry(s, slice, index + nr);
+		if (qcow2_l2_entry_error(s, start + ((u64)nr << s->cluster_bits),
+					 &next) != QCOW2_L2E_GOOD ||
+		    !qcow2_run_continues(first, &next,
+					 (u64)nr << s->cluster_bits, kind,
+					 in_place))
+			break;
+		end = qcow2_sc_run(&next, 0);
+	}
+	return min(found, bytes);
+}
+
+/* What a write may go over in place: data of this image alone */
+static bool qcow2_may_overwrite(const struct qcow2_l2e *e,
+				enum qcow2_sc_kind kind)
+{
+	return kind == QCOW2_SC_NORMAL && e->entry & QCOW2_OFLAG_COPIED;
+}
 
 static int qcow2_map_slice(struct qcow2_state *s, struct qcow2_slice *slice,
 			   u64 offset, u64 bytes, unsigned int flags,
 			   struct qblk_extent *ext)
 {
 	unsigned int index = qcow2_slice_index(s, offset);
-	unsigned int left = (1U << qcow2_slice_l2_bits(s)) - index;
-	u64 skip = qcow2_offset_in_cluster(s, offset);
+	struct qcow2_l2e e = qcow2_l2_entry(s, slice, index);
+	enum qcow2_sc_kind kind = qcow2_sc_kind(&e, qcow2_sc_index(s, offset));
 	bool write = flags & QBLK_MAP_WRITE;
-	u64 entry = qcow2_l2_entry(slice, index);
-	enum qcow2_cluster_type type = qcow2_cluster_type(entry);
-	unsigned int run;
-	u64 nr;
 
-	if (!qcow2_l2_entry_valid(s, entry)) {
+	if (qcow2_l2_entry_error(s, offset, &e) != QCOW2_L2E_GOOD) {
 		if (!(flags & QBLK_MAP_MAY_SLEEP))
 			return -EAGAIN;
-		return qcow2_l2_check(s, offset, entry);
+		return qcow2_l2_check(s, offset, &e);
 	}
-	if (write && (type != QCOW2_NORMAL || !(entry & QCOW2_OFLAG_COPIED)))
+	if (write && !qcow2_may_overwrite(&e, kind))
 		return -EAGAIN;
 
-	nr = (skip + bytes + s->cluster_size - 1) >> s->cluster_bits;
-	run = qcow2_count_run(entry, (const __be64 *)slice->data + index,
-			      min_t(u64, nr, left), s->cluster_bits, write);
-	ext->type = qcow2_map_types[type];
-	ext->bytes = min(bytes, ((u64)run << s->cluster_bits) - skip);
-	if (type == QCOW2_NORMAL) {
-		ext->child = s->file;
-		ext->offset = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
+	ext->type = qcow2_map_types[kind];
+	ext->bytes = qcow2_l2_run(s, slice, index, &e, offset, bytes, write);
+	if (kind == QCOW2_SC_NORMAL) {
+		ext->child = s->data;
+		ext->offset = (e.entry & QCOW2_L2E_OFFSET_MASK) +
+			      qcow2_offset_in_cluster(s, offset);
 	}
 	/* The worker finds out, and reports it. */
-	if (write && qcow2_may_be_table(s, ext->offset, ext->bytes))
+	if (write && !qcow2_has_data_file(s) &&
+	    qcow2_may_be_table(s, ext->offset, ext->bytes))
 		return -EAGAIN;
 	return 0;
 }
@@ -227,18 +342,18 @@ int qcow2_map(struct qblk_node *node, u64 offset, u64 bytes,
  * qcow2_l2_lookup - the L2 entry for a guest offset
  * @s: image
  * @offset: guest offset
- * @entry: result, checked; 0 without an L2 table
+ * @e: result, checked; unallocated without an L2 table
  *
  * Context: process.  Return: 0 or a negative errno.
  */
-int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, u64 *entry)
+int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, struct qcow2_l2e *e)
 {
 	u64 index = qcow2_l1_index(s, offset);
 	struct qcow2_slice *slice;
 	u64 l2_offset;
 	int ret;
 
-	*entry = 0;
+	*e = (struct qcow2_l2e){};
 	if (index >= s->hdr.l1_size)
 		return -EIO;
 	l2_offset = READ_ONCE(s->l1[index]) & QCOW2_L1E_OFFSET_MASK;
@@ -251,9 +366,9 @@ int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, u64 *entry)
 				qcow2_slice_offset(s, l2_offset, offset));
 	if (IS_ERR(slice))
 		return PTR_ERR(slice);
-	*entry = qcow2_l2_entry(slice, qcow2_slice_index(s, offset));
+	*e = qcow2_l2_entry(s, slice, qcow2_slice_index(s, offset));
 	qcow2_cache_put(slice);
-	return qcow2_l2_check(s, offset, *entry);
+	return qcow2_l2_check(s, offset, e);
 }
 
 /* A private copy of a table that a snapshot shares */
@@ -278,12 +393,12 @@ static int qcow2_l2_copy(struct qcow2_state *s, u64 from, u64 to)
 /*
  * Give an L1 entry an L2 table of its own: empty, or a copy of the shared one.
  *
- * Order: the table's contents and its refcount are stable before the L1 entry
- * that makes them reachable is written.  Cut before that, a cluster leaks; cut
- * after it, the table is complete.  The L1 entry itself becomes stable with the
- * next flush: until then entries of the new table are not reachable, and their
- * data was not promised to anybody.  The old table loses its reference only
- * after that flush (qcow2_free_deferred()).
+ * Order: the table's contents and its refcount (or the dirty bit, see dirty.c)
+ * are stable before the L1 entry that makes them reachable is written.  Cut
+ * before that, a cluster leaks; cut after it, the table is complete.  The L1
+ * entry itself becomes stable with the next flush: until then entries of the new
+ * table are not reachable, and their data was not promised to anybody.  The old
+ * table loses its reference only after that flush (qcow2_free_deferred()).
  */
 static int qcow2_l2_create(struct qcow2_state *s, u64 index, u64 old)
 {
@@ -301,7 +416,7 @@ static int qcow2_l2_create(struct qcow2_state *s, u64 index, u64 old)
 	else
 		ret = qblk_pwrite_zeroes(s->file, offset, s->cluster_size, 0);
 	if (!ret)
-		ret = qcow2_cache_write_dirty(&s->ref_cache);
+		ret = qcow2_settle_refcounts(s);
 	if (!ret)
 		ret = qblk_flush(s->file);
 	if (ret) {

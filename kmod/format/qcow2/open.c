@@ -12,66 +12,60 @@
 
 #include "qcow2.h"
 
-#define QCOW2_DEFAULT_L2_CACHE		(32ULL * SZ_1M)
-#define QCOW2_DEFAULT_REF_CACHE		SZ_1M
-#define QCOW2_MAX_CACHE			SZ_4G
-
 /* Of tables written or copied at once */
 #define QCOW2_BUF_BYTES			((u32)SZ_16K)
 
 /* Records of freed clusters there always are; one is enough for progress. */
 #define QCOW2_FREE_RESERVE		16
 
-static const struct qblk_opt_desc qcow2_opt_table[] = {
-	{
-		.name = "l2-cache-size",
-		.type = QBLK_OPT_SIZE,
-		.offset = offsetof(struct qcow2_opts, l2_cache_size),
-		.min = 1 << QCOW2_MAX_SLICE_BITS,
-		.max = QCOW2_MAX_CACHE,
-		.def = QCOW2_DEFAULT_L2_CACHE,
-		.help = "most memory for L2 tables",
-	}, {
-		.name = "refcount-cache-size",
-		.type = QBLK_OPT_SIZE,
-		.offset = offsetof(struct qcow2_opts, refcount_cache_size),
-		.min = 1 << QCOW2_MAX_SLICE_BITS,
-		.max = QCOW2_MAX_CACHE,
-		.def = QCOW2_DEFAULT_REF_CACHE,
-		.help = "most memory for refcount blocks",
-	},
-	{}
-};
+static int qcow2_check_crypt(const struct qcow2_state *s, struct qblk_err *err)
+{
+	if (s->hdr.crypt_method == QCOW2_CRYPT_NONE)
+		return 0;
+	qblk_err_set(err, "node '%s': the image uses %s encryption, which is not supported",
+		     s->node->name,
+		     s->hdr.crypt_method == QCOW2_CRYPT_AES ? "AES" : "LUKS");
+	return -EOPNOTSUPP;
+}
+
+static int qcow2_check_data_file(const struct qcow2_state *s,
+				 struct qblk_err *err)
+{
+	const char *name = s->exts.data_file;
+	bool given = s->node->data_file;
+
+	if (qcow2_has_data_file(s) == given)
+		return 0;
+	if (given)
+		qblk_err_set(err,
+			     "node '%s': 'data-file' can only be set for images with an external data file",
+			     s->node->name);
+	else if (*name)
+		qblk_err_set(err,
+			     "node '%s': 'data-file' is required for this image, whose header names '%.255s'",
+			     s->node->name, name);
+	else
+		qblk_err_set(err,
+			     "node '%s': 'data-file' is required for this image",
+			     s->node->name);
+	return -EINVAL;
+}
 
 /*
- * Features this driver does not have, each with the sentence that names it.
+ * Without its backing file an image reads as zeroes where it has no data, and a
+ * write copies these zeroes up: whoever wants that says so.
  */
-static const struct {
-	u64 bit;
-	const char *name;
-} qcow2_missing[] = {
-	{ QCOW2_INCOMPAT_EXTL2, "extended L2 entries (subclusters)" },
-	{ QCOW2_INCOMPAT_DATA_FILE, "an external data file" },
-};
-
-static int qcow2_check_missing(const struct qcow2_state *s,
+static int qcow2_check_backing(const struct qcow2_state *s,
 			       struct qblk_err *err)
 {
-	const char *name = NULL;
-	int i;
+	const char *name = s->exts.backing_file;
 
-	for (i = 0; i < ARRAY_SIZE(qcow2_missing); i++)
-		if (s->hdr.incompatible_features & qcow2_missing[i].bit)
-			name = qcow2_missing[i].name;
-	if (s->hdr.crypt_method == QCOW2_CRYPT_AES)
-		name = "AES encryption";
-	if (s->hdr.crypt_method == QCOW2_CRYPT_LUKS)
-		name = "LUKS encryption";
-	if (!name)
+	if (!*name || s->node->backing || s->node->no_backing)
 		return 0;
-	qblk_err_set(err, "node '%s': the image uses %s, which is not supported",
+	qblk_err_set(err,
+		     "node '%s': 'backing' is missing, the header names '%.255s'; it has to be left out explicitly",
 		     s->node->name, name);
-	return -EOPNOTSUPP;
+	return -EINVAL;
 }
 
 /* What the incompatible and autoclear bits mean for this attach */
@@ -95,29 +89,26 @@ static int qcow2_check_features(struct qcow2_state *s, const u8 *area,
 			     s->node->name);
 		return -EACCES;
 	}
-	if (writable && s->hdr.incompatible_features & QCOW2_INCOMPAT_DIRTY) {
-		qblk_err_set(err,
-			     "node '%s': image was not closed cleanly (dirty bit); repair its refcounts with qemu-img check -r all, or attach it read-only",
-			     s->node->name);
-		return -EUCLEAN;
-	}
 	if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW &&
 	    !(s->hdr.incompatible_features & QCOW2_INCOMPAT_DATA_FILE)) {
 		qblk_err_set(err, "node '%s': data-file-raw requires a data file",
 			     s->node->name);
 		return -EINVAL;
 	}
-	return qcow2_check_missing(s, err);
+	return qcow2_check_crypt(s, err);
 }
 
 static void qcow2_set_geometry(struct qcow2_state *s)
 {
 	s->cluster_bits = s->hdr.cluster_bits;
 	s->cluster_size = 1U << s->cluster_bits;
-	s->l2_bits = s->cluster_bits - 3;
+	s->l2e_bits = qcow2_l2e_bits(&s->hdr);
+	s->l2_bits = s->cluster_bits - s->l2e_bits;
+	s->virt_bits = s->cluster_bits - ilog2(QCOW2_SUBCLUSTERS);
+	s->sc_bits = qcow2_has_subclusters(s) ? s->virt_bits : s->cluster_bits;
 	s->refcount_order = s->hdr.refcount_order;
 	s->refblock_bits = s->cluster_bits + 3 - s->refcount_order;
-	s->slice_bits = min_t(u32, s->cluster_bits, QCOW2_MAX_SLICE_BITS);
+	s->ref_slice_bits = min_t(u32, s->cluster_bits, QCOW2_CHUNK_BITS);
 	s->reftable_offset = s->hdr.refcount_table_offset;
 	s->reftable_size = s->hdr.refcount_table_clusters <<
 			   (s->cluster_bits - 3);
@@ -157,6 +148,10 @@ static int qcow2_read_header(struct qcow2_state *s, struct qblk_err *err)
 		ret = qcow2_exts_parse(&s->hdr, area, len, &s->exts, who, err);
 	if (!ret)
 		ret = qcow2_check_features(s, area, len, err);
+	if (!ret)
+		ret = qcow2_check_data_file(s, err);
+	if (!ret)
+		ret = qcow2_check_backing(s, err);
 	kvfree(area);
 	return ret;
 }
@@ -207,77 +202,31 @@ static int qcow2_read_tables(struct qcow2_state *s, struct qblk_err *err)
 	if (IS_ERR(table))
 		return PTR_ERR(table);
 	s->reftable = table;
-	return qcow2_filters_init(s);
+	return qcow2_filters_init(s) ?: qcow2_inactive_init(s, err);
 }
 
-/* Go past an entry of the snapshot table at @offset, from where it starts. */
-static int qcow2_skip_snapshot(struct qcow2_state *s, u32 nr, u64 *offset,
-			       struct qblk_err *err)
-{
-	struct qcow2_disk_snapshot d;
-	u32 extra;
-	int ret;
-
-	ret = qblk_pread(s->file, s->hdr.snapshots_offset + *offset, sizeof(d),
-			 &d);
-	if (ret) {
-		qblk_err_set(err,
-			     "node '%s': cannot read snapshot table entry %u: error %d",
-			     s->node->name, nr, ret);
-		return ret;
-	}
-	extra = be32_to_cpu(d.extra_data_size);
-	if (extra > QCOW2_MAX_SNAPSHOT_EXTRA) {
-		qblk_err_set(err,
-			     "node '%s': snapshot table entry %u: extra_data_size %u is larger than %u",
-			     s->node->name, nr, extra,
-			     QCOW2_MAX_SNAPSHOT_EXTRA);
-		return -EFBIG;
-	}
-	*offset += sizeof(d) + extra + be16_to_cpu(d.id_size) +
-		   be16_to_cpu(d.name_size);
-	if (*offset > QCOW2_MAX_SNAPSHOTS_BYTES) {
-		qblk_err_set(err,
-			     "node '%s': snapshot table is too big: entry %u ends at byte %llu, of at most %u",
-			     s->node->name, nr, *offset,
-			     QCOW2_MAX_SNAPSHOTS_BYTES);
-		return -EFBIG;
-	}
-	return 0;
-}
-
-/* Snapshots are left alone, but where their table ends has to be known. */
-static int qcow2_read_snapshots(struct qcow2_state *s, struct qblk_err *err)
-{
-	u64 offset = 0;
-	int ret = 0;
-	u32 i;
-
-	for (i = 0; i < s->hdr.nb_snapshots && !ret; i++) {
-		offset = round_up(offset, 8);
-		ret = qcow2_skip_snapshot(s, i, &offset, err);
-	}
-	s->snapshots_bytes = offset;
-	return ret;
-}
-
-/*
+/**
+ * qcow2_autoclear - declare stale what is not kept up to date
+ * @s: image, its bitmaps checked
+ * @err: gets the sentence on failure
+ *
  * Autoclear bits stand for structures that whoever does not maintain them has
- * to declare stale: dirty bitmaps no longer describe a disk we write to.
+ * to declare stale: dirty bitmaps no longer describe a disk we write to.  A raw
+ * data file does stay what it is.
+ *
+ * Return: 0, and it is stable; or an error of the child.
  */
-static int qcow2_autoclear(struct qcow2_state *s, struct qblk_err *err)
+int qcow2_autoclear(struct qcow2_state *s, struct qblk_err *err)
 {
-	__be64 none = 0;
+	u64 kept = s->hdr.autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	__be64 field = cpu_to_be64(kept);
 	int ret;
 
-	if (s->node->read_only || !s->hdr.autoclear_features)
+	if (s->node->read_only || s->hdr.autoclear_features == kept)
 		return 0;
-	if (s->hdr.autoclear_features & QCOW2_AUTOCLEAR_BITMAPS)
-		pr_warn("qblk: %s: persistent bitmaps are not maintained and become inconsistent\n",
-			s->node->name);
 	ret = qcow2_header_write(s, offsetof(struct qcow2_disk_header,
 					     autoclear_features),
-				 &none, sizeof(none));
+				 &field, sizeof(field));
 	if (!ret)
 		ret = qblk_flush(s->file);
 	if (ret) {
@@ -286,7 +235,11 @@ static int qcow2_autoclear(struct qcow2_state *s, struct qblk_err *err)
 			     s->node->name, ret);
 		return ret;
 	}
-	s->hdr.autoclear_features = 0;
+	if (s->exts.nb_bitmaps)
+		qblk_err_warn(err,
+			      "node '%s': the image's %u persistent bitmaps are not kept up to date: they are inconsistent from now on, and qemu-img check -r leaks frees what they use",
+			      s->node->name, s->exts.nb_bitmaps);
+	s->hdr.autoclear_features = kept;
 	return 0;
 }
 
@@ -299,6 +252,7 @@ static void qcow2_init_locks(struct qcow2_state *s)
 {
 	lockdep_register_key(&s->lock_key);
 	lockdep_register_key(&s->free_key);
+	lockdep_register_key(&s->zread_key);
 	mutex_init(&s->wb_mutex);
 	lockdep_set_class_and_subclass(&s->wb_mutex, &s->lock_key, 0);
 	mutex_init(&s->lock);
@@ -309,10 +263,12 @@ static void qcow2_init_locks(struct qcow2_state *s)
 	lockdep_init_map(&s->free_work.lockdep_map, "qcow2_free_work",
 			 &s->free_key, 0);
 	INIT_DELAYED_WORK(&s->wb_work, qcow2_wb_work_fn);
+	INIT_DELAYED_WORK(&s->clean_work, qcow2_clean_work_fn);
 }
 
 static void qcow2_exit_locks(struct qcow2_state *s)
 {
+	lockdep_unregister_key(&s->zread_key);
 	lockdep_unregister_key(&s->free_key);
 	lockdep_unregister_key(&s->lock_key);
 }
@@ -321,6 +277,7 @@ static void qcow2_init_state(struct qcow2_state *s, struct qblk_node *node)
 {
 	s->node = node;
 	s->file = node->file;
+	s->data = node->data_file ?: node->file;
 	qcow2_init_locks(s);
 	INIT_LIST_HEAD(&s->allocs);
 	init_waitqueue_head(&s->alloc_wait);
@@ -350,15 +307,16 @@ static int qcow2_init_reserves(struct qcow2_state *s)
 }
 
 /* What does not come from the image, once the header is known */
-static int qcow2_init_resources(struct qcow2_state *s,
-				const struct qcow2_opts *opts)
+static int qcow2_init_resources(struct qcow2_state *s)
 {
 	int l2, ref;
 
-	l2 = qcow2_cache_init(&s->l2_cache, s->file, s->slice_bits,
-			      opts->l2_cache_size);
-	ref = qcow2_cache_init(&s->ref_cache, s->file, s->slice_bits,
-			       opts->refcount_cache_size);
+	/* All three: qcow2_free_state() undoes them, whether they failed or not. */
+	qcow2_zcache_init(&s->zcache, s->cluster_bits);
+	l2 = qcow2_cache_init(&s->l2_cache, s->file, s->l2_slice_bits,
+			      s->l2_cache_size);
+	ref = qcow2_cache_init(&s->ref_cache, s->file, s->ref_slice_bits,
+			       s->ref_cache_size);
 	return l2 ?: ref ?: qcow2_zpool_reserve(s->cluster_size) ?:
 	       qcow2_inbuf_init(s) ?: qcow2_init_reserves(s);
 }
@@ -370,11 +328,14 @@ static void qcow2_free_state(struct qcow2_state *s)
 		destroy_workqueue(s->wq);
 	qcow2_cache_exit(&s->l2_cache);
 	qcow2_cache_exit(&s->ref_cache);
+	qcow2_zcache_exit(&s->zcache);
 	qcow2_inbuf_exit(s);
 	mempool_destroy(s->free_pool);
 	mempool_destroy(s->cow_pool);
 	kfree(s->buf);
 	qcow2_filters_exit(s);
+	qcow2_inactive_exit(s);
+	qcow2_free_snapshots(s);
 	kvfree(s->l1);
 	kvfree(s->reftable);
 }
@@ -388,22 +349,34 @@ static int qcow2_open(struct qblk_node *node, const void *optp,
 
 	qcow2_init_state(s, node);
 	ret = qcow2_read_header(s, err);
-	if (ret) {
-		qcow2_exit_locks(s);
-		return ret;
-	}
+	if (ret)
+		goto err_locks;
 	qcow2_set_geometry(s);
-	ret = qcow2_init_resources(s, opts);
-	if (!ret)
-		ret = qcow2_read_tables(s, err);
+	ret = qcow2_opts_apply(s, opts, err);
+	if (ret)
+		goto err_locks;
+	ret = qcow2_init_resources(s);
 	if (!ret)
 		ret = qcow2_read_snapshots(s, err);
 	if (!ret)
+		ret = qcow2_load_snapshot(s, opts, err);
+	if (!ret)
+		ret = qcow2_read_tables(s, err);
+	if (!ret)
+		ret = qcow2_check_bitmaps(s, err);
+	if (!ret)
+		ret = qcow2_open_dirty(s, err);
+	if (!ret)
 		ret = qcow2_autoclear(s, err);
-	if (ret) {
-		qcow2_free_state(s);
-		qcow2_exit_locks(s);
-	}
+	if (ret)
+		goto err_state;
+	qcow2_reclaim_start(s);
+	return 0;
+
+err_state:
+	qcow2_free_state(s);
+err_locks:
+	qcow2_exit_locks(s);
 	return ret;
 }
 
@@ -411,6 +384,7 @@ static void qcow2_close(struct qblk_node *node)
 {
 	struct qcow2_state *s = node->priv;
 
+	qcow2_reclaim_stop(s);
 	cancel_delayed_work_sync(&s->wb_work);
 	cancel_work_sync(&s->free_work);
 	/* After a failed inactivate: what is left leaks on disk. */
@@ -420,11 +394,23 @@ static void qcow2_close(struct qblk_node *node)
 	qcow2_exit_locks(s);
 }
 
+static void qcow2_probe_found(const struct qcow2_header *h,
+			      const struct qcow2_exts *x, struct qblk_probe *p)
+{
+	p->virtual_size = round_down(h->size, 512);
+	strscpy(p->backing_file, x->backing_file, sizeof(p->backing_file));
+	strscpy(p->backing_format, x->backing_format,
+		sizeof(p->backing_format));
+	/* Without the feature bit, the extension means nothing. */
+	if (h->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
+		strscpy(p->data_file, x->data_file, sizeof(p->data_file));
+}
+
 static int qcow2_probe(const u8 *buf, size_t len, struct qblk_probe *p,
 		       struct qblk_err *err)
 {
 	struct qcow2_header h;
-	struct qcow2_exts x;
+	struct qcow2_exts *x;
 	size_t area;
 	int ret;
 
@@ -441,14 +427,14 @@ static int qcow2_probe(const u8 *buf, size_t len, struct qblk_probe *p,
 		p->want = area;
 		return -ENODATA;
 	}
-	ret = qcow2_exts_parse(&h, buf, len, &x, "probe", err);
-	if (ret)
-		return ret;
-	p->virtual_size = round_down(h.size, 512);
-	strscpy(p->backing_file, x.backing_file, sizeof(p->backing_file));
-	strscpy(p->backing_format, x.backing_format,
-		sizeof(p->backing_format));
-	return 100;
+	x = kmalloc(sizeof(*x), GFP_KERNEL);
+	if (!x)
+		return -ENOMEM;
+	ret = qcow2_exts_parse(&h, buf, len, x, "probe", err);
+	if (!ret)
+		qcow2_probe_found(&h, x, p);
+	kfree(x);
+	return ret ?: 100;
 }
 
 static void qcow2_refresh_limits(struct qblk_node *node,
@@ -458,7 +444,7 @@ static void qcow2_refresh_limits(struct qblk_node *node,
 
 	lim->request_alignment = 1;
 	lim->logical_block_size = 512;
-	lim->pdiscard_alignment = s->cluster_size;
+	lim->pdiscard_alignment = BIT(s->sc_bits);
 	lim->max_pdiscard = 0;
 	lim->max_pwrite_zeroes = 0;
 	lim->max_transfer = 0;
@@ -486,7 +472,7 @@ static void qcow2_drain_end(struct qblk_node *node)
 }
 
 static void qcow2_cache_info(struct qblk_info *info, struct qcow2_cache *c,
-			     const char *const keys[5])
+			     const char *const keys[8])
 {
 	qblk_info_u64(info, keys[0], (u64)c->max << c->slice_bits);
 	qblk_info_u64(info, keys[1], (u64)READ_ONCE(c->nr) << c->slice_bits);
@@ -494,6 +480,30 @@ static void qcow2_cache_info(struct qblk_info *info, struct qcow2_cache *c,
 		      (u64)READ_ONCE(c->nr_dirty) << c->slice_bits);
 	qblk_info_u64(info, keys[3], atomic64_read(&c->hits));
 	qblk_info_u64(info, keys[4], atomic64_read(&c->misses));
+	qblk_info_u64(info, keys[5], READ_ONCE(c->evicted));
+	qblk_info_u64(info, keys[6], READ_ONCE(c->cleaned));
+	qblk_info_u64(info, keys[7], READ_ONCE(c->shrunk));
+}
+
+/* An image without compressed clusters is not told of them. */
+static void qcow2_zcache_info(struct qblk_info *info, struct qcow2_zcache *c)
+{
+	if (!atomic64_read(&c->misses))
+		return;
+	qblk_info_u64(info, "decompressed-size",
+		      (u64)c->max << c->cluster_bits);
+	qblk_info_u64(info, "decompressed-used",
+		      (u64)READ_ONCE(c->nr) << c->cluster_bits);
+	qblk_info_u64(info, "decompressed-hits", atomic64_read(&c->hits));
+	qblk_info_u64(info, "decompressed-misses", atomic64_read(&c->misses));
+}
+
+static void qcow2_data_file_info(const struct qcow2_state *s,
+				 struct qblk_info *info)
+{
+	if (s->exts.data_file[0])
+		qblk_info_str(info, "data-file", s->exts.data_file);
+	qblk_info_bool(info, "data-file-raw", qcow2_data_file_is_raw(s));
 }
 
 static void qcow2_get_specific_info(struct qblk_node *node,
@@ -501,12 +511,14 @@ static void qcow2_get_specific_info(struct qblk_node *node,
 {
 	static const char *const l2_keys[] = {
 		"l2-cache-size", "l2-cache-used", "l2-cache-dirty",
-		"l2-cache-hits", "l2-cache-misses",
+		"l2-cache-hits", "l2-cache-misses", "l2-cache-evicted",
+		"l2-cache-cleaned", "l2-cache-shrunk",
 	};
 	static const char *const ref_keys[] = {
 		"refcount-cache-size", "refcount-cache-used",
 		"refcount-cache-dirty", "refcount-cache-hits",
-		"refcount-cache-misses",
+		"refcount-cache-misses", "refcount-cache-evicted",
+		"refcount-cache-cleaned", "refcount-cache-shrunk",
 	};
 	struct qcow2_state *s = node->priv;
 	const struct qcow2_header *h = &s->hdr;
@@ -516,28 +528,33 @@ static void qcow2_get_specific_info(struct qblk_node *node,
 	qblk_info_u64(info, "refcount-bits", 1U << s->refcount_order);
 	qblk_info_str(info, "compression-type",
 		      h->compression_type ? "zstd" : "zlib");
-	qblk_info_bool(info, "lazy-refcounts",
-		       h->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS);
 	qblk_info_bool(info, "corrupt", READ_ONCE(s->corrupt) ||
 		       h->incompatible_features & QCOW2_INCOMPAT_CORRUPT);
 	qblk_info_bool(info, "dirty",
 		       h->incompatible_features & QCOW2_INCOMPAT_DIRTY);
-	qblk_info_bool(info, "extended-l2", false);
-	qblk_info_u64(info, "snapshots", h->nb_snapshots);
+	qblk_info_bool(info, "extended-l2", qcow2_has_subclusters(s));
+	qcow2_snapshots_info(s, info);
 	if (s->exts.backing_file[0])
 		qblk_info_str(info, "backing-filename", s->exts.backing_file);
 	if (s->exts.backing_format[0])
 		qblk_info_str(info, "backing-filename-format",
 			      s->exts.backing_format);
+	qcow2_opts_info(s, info);
+	if (qcow2_has_data_file(s))
+		qcow2_data_file_info(s, info);
 	qcow2_cache_info(info, &s->l2_cache, l2_keys);
-	if (!node->read_only)
-		qcow2_cache_info(info, &s->ref_cache, ref_keys);
+	qcow2_zcache_info(info, &s->zcache);
+	if (node->read_only)
+		return;
+	qcow2_cache_info(info, &s->ref_cache, ref_keys);
+	qblk_info_u64(info, "frees-pending", READ_ONCE(s->nr_frees));
 }
 
 struct qblk_driver qblk_drv_qcow2 = {
 	.name = "qcow2",
 	.owner = THIS_MODULE,
-	.flags = QBLK_DRV_FORMAT | QBLK_DRV_BACKING | QBLK_DRV_REMAPS,
+	.flags = QBLK_DRV_FORMAT | QBLK_DRV_BACKING | QBLK_DRV_REMAPS |
+		 QBLK_DRV_DATA_FILE,
 	.instance_size = sizeof(struct qcow2_state),
 	.opts = qcow2_opt_table,
 	.opts_size = sizeof(struct qcow2_opts),
@@ -558,11 +575,30 @@ struct qblk_driver qblk_drv_qcow2 = {
 };
 
 /**
+ * qcow2_init - set up what all images share
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qcow2_init(void)
+{
+	int ret = qcow2_zread_init();
+
+	if (ret)
+		return ret;
+	ret = qcow2_reclaim_init();
+	if (ret)
+		qcow2_zread_exit();
+	return ret;
+}
+
+/**
  * qcow2_exit - free what all images share, none is open
  */
 void qcow2_exit(void)
 {
+	qcow2_zread_exit();
 	qcow2_zpool_exit();
+	qcow2_reclaim_exit();
 	/* Slices are freed after an RCU grace period, by code of ours. */
 	rcu_barrier();
 }

@@ -31,7 +31,7 @@ static u64 qcow2_block_index(const struct qcow2_state *s, u64 cluster)
 /* Entries in a slice of a refcount block, log2 */
 static u32 qcow2_slice_ref_bits(const struct qcow2_state *s)
 {
-	return s->slice_bits + 3 - s->refcount_order;
+	return s->ref_slice_bits + 3 - s->refcount_order;
 }
 
 /* Index of a cluster's entry in its slice */
@@ -62,7 +62,7 @@ static struct qcow2_slice *qcow2_ref_slice(struct qcow2_state *s, u64 cluster)
 					     "refcount block on other metadata (reftable index: %#llx)",
 					     block));
 	entry = cluster & ((1ULL << s->refblock_bits) - 1);
-	offset += (entry >> qcow2_slice_ref_bits(s)) << s->slice_bits;
+	offset += (entry >> qcow2_slice_ref_bits(s)) << s->ref_slice_bits;
 	return qcow2_cache_get(&s->ref_cache, offset);
 }
 
@@ -196,8 +196,13 @@ static bool qcow2_scan_slice(const struct qcow2_state *s,
 	return n;
 }
 
-/* Host clusters there can be: the format's limit, or the child's size. */
-static u64 qcow2_end_cluster(const struct qcow2_state *s)
+/**
+ * qcow2_end_cluster - host clusters there can be
+ * @s: image
+ *
+ * Return: the format's limit, or the child's size.
+ */
+u64 qcow2_end_cluster(const struct qcow2_state *s)
 {
 	u64 end = QCOW2_MAX_HOST_OFFSET >> s->cluster_bits;
 
@@ -332,7 +337,7 @@ static int qcow2_refblock_init(struct qcow2_state *s, u64 cluster)
 	entry = cluster & ((1ULL << s->refblock_bits) - 1);
 	index = entry >> qcow2_slice_ref_bits(s);
 	slice = qcow2_cache_get(&s->ref_cache,
-				offset + ((u64)index << s->slice_bits));
+				offset + ((u64)index << s->ref_slice_bits));
 	if (IS_ERR(slice))
 		return PTR_ERR(slice);
 	qcow2_ref_store(s, slice, cluster, 1);
@@ -469,17 +474,25 @@ static int qcow2_growth_write_table(struct qcow2_state *s,
 	return ret;
 }
 
-/* Both fields with one write: they are neighbours in the first sector. */
-static int qcow2_growth_switch(struct qcow2_state *s,
-			       const struct qcow2_growth *g)
+/**
+ * qcow2_reftable_switch - have the header point to another refcount table
+ * @s: image
+ * @offset: host offset of the table, which is stable
+ * @clusters: it takes
+ *
+ * Both fields with one write: they are neighbours in the first sector.
+ *
+ * Return: 0, and it is stable; or an error of the child, and the header may
+ * point to either.
+ */
+int qcow2_reftable_switch(struct qcow2_state *s, u64 offset, u32 clusters)
 {
-	u64 offset = (g->start + g->blocks) << s->cluster_bits;
 	struct {
 		__be64 offset;
 		__be32 clusters;
 	} __packed field = {
 		.offset = cpu_to_be64(offset),
-		.clusters = cpu_to_be32(g->clusters),
+		.clusters = cpu_to_be32(clusters),
 	};
 	int ret;
 
@@ -550,7 +563,9 @@ static int qcow2_reftable_grow(struct qcow2_state *s)
 		ret = qcow2_growth_write_table(s, &g);
 	if (!ret)
 		ret = qblk_flush(s->file);
-	if (!ret && qcow2_growth_switch(s, &g))
+	if (!ret &&
+	    qcow2_reftable_switch(s, (g.start + g.blocks) << s->cluster_bits,
+				  g.clusters))
 		/*
 		 * The header may point to either table now, so neither can be
 		 * changed any more without the other.

@@ -21,6 +21,11 @@
  * Cut at any time before the L2 slice is on disk, the old contents are there
  * and the new clusters leak; the slice is written after a flush that follows
  * step 2 (writeback.c).
+ *
+ * With subclusters, clusters are allocated as a whole but filled only as far as
+ * the write goes, to the ends of its subclusters; the bitmaps say which have
+ * data.  More of them are filled later in the same way, without step 1's
+ * allocation.  The same goes for a data file, where each cluster has its place.
  */
 #include <linux/bvec.h>
 #include <linux/kernel.h>
@@ -89,38 +94,47 @@ void qcow2_wait_for_alloc(struct qcow2_state *s)
 	mutex_lock(&s->lock);
 }
 
-static bool qcow2_is_private(u64 entry, enum qcow2_cluster_type type)
+/* Is there a host cluster which only this L2 entry refers to? */
+static bool qcow2_is_private(const struct qcow2_state *s,
+			     const struct qcow2_l2e *e)
 {
-	return qcow2_cluster_type(entry) == type && entry & QCOW2_OFLAG_COPIED;
+	return e->entry & QCOW2_OFLAG_COPIED && qcow2_has_host(s, e);
 }
 
-/* Does the entry after @nr others continue a run of zero clusters to reuse? */
-static bool qcow2_reuse_continues(const struct qcow2_state *s, u64 first,
-				  u64 entry, unsigned int nr)
+/*
+ * Does the entry after @nr others belong to the same allocation?  In a data
+ * file any does: the place of each cluster is given.
+ */
+static bool qcow2_alloc_continues(const struct qcow2_state *s,
+				  const struct qcow2_alloc *a,
+				  const struct qcow2_l2e *first,
+				  const struct qcow2_l2e *e, unsigned int nr)
 {
-	return qcow2_is_private(entry, QCOW2_ZERO_ALLOC) &&
-	       (entry & QCOW2_L2E_OFFSET_MASK) ==
-	       (first & QCOW2_L2E_OFFSET_MASK) + ((u64)nr << s->cluster_bits);
+	if (qcow2_has_data_file(s))
+		return true;
+	if (!a->reuse)
+		return !qcow2_is_private(s, e);
+	return qcow2_is_private(s, e) &&
+	       (e->entry & QCOW2_L2E_OFFSET_MASK) ==
+	       (first->entry & QCOW2_L2E_OFFSET_MASK) +
+	       ((u64)nr << s->cluster_bits);
 }
 
 /* How many clusters from the alloc's first on can be allocated in one go */
 static unsigned int qcow2_alloc_run(struct qcow2_state *s,
-				    struct qcow2_alloc *a, unsigned int max)
+				    struct qcow2_alloc *a,
+				    const struct qcow2_l2e *first,
+				    unsigned int max)
 {
-	u64 first = qcow2_l2_entry(a->slice, a->index);
 	unsigned int n;
 
 	for (n = 1; n < max; n++) {
-		u64 entry = qcow2_l2_entry(a->slice, a->index + n);
+		struct qcow2_l2e e = qcow2_l2_entry(s, a->slice, a->index + n);
 		u64 guest = a->guest + ((u64)n << s->cluster_bits);
 
-		if (a->reuse && !qcow2_reuse_continues(s, first, entry, n))
-			break;
-		if (!a->reuse && (qcow2_is_private(entry, QCOW2_NORMAL) ||
-				  qcow2_is_private(entry, QCOW2_ZERO_ALLOC)))
-			break;
 		if (qcow2_find_alloc(s, guest, s->cluster_size) ||
-		    qcow2_l2_check(s, guest, entry))
+		    qcow2_l2_check(s, guest, &e) ||
+		    !qcow2_alloc_continues(s, a, first, &e, n))
 			break;
 	}
 	return n;
@@ -133,9 +147,10 @@ static int qcow2_alloc_frees(struct qcow2_state *s, struct qcow2_alloc *a)
 	int ret = 0;
 
 	for (i = 0; i < a->nr; i++) {
-		ret = qcow2_free_prepare(s, qcow2_l2_entry(a->slice,
-							   a->index + i),
-					 false, &a->frees);
+		struct qcow2_l2e e = qcow2_l2_entry(s, a->slice, a->index + i);
+
+		ret = qcow2_free_prepare(s, &e, QCOW2_DISCARD_NEVER,
+					 &a->frees);
 		if (ret)
 			break;
 	}
@@ -146,9 +161,9 @@ static int qcow2_alloc_frees(struct qcow2_state *s, struct qcow2_alloc *a)
 	return 0;
 }
 
+/* Clusters that are not written to yet, for the alloc */
 static int qcow2_alloc_host(struct qcow2_state *s, struct qcow2_alloc *a)
 {
-	struct qblk_node *file = s->file->node;
 	u64 got;
 	int ret;
 
@@ -156,31 +171,93 @@ static int qcow2_alloc_host(struct qcow2_state *s, struct qcow2_alloc *a)
 	if (ret)
 		return ret;
 	a->nr = got;
-	a->fresh = file->limits.can_grow && a->host >= qblk_node_length(file);
 	ret = qcow2_alloc_frees(s, a);
 	if (ret)
 		qcow2_free_now(s, a->host, a->nr);
 	return ret;
 }
 
-/* Plan an allocation of at most @max clusters; the slice is pinned. */
-static int qcow2_plan_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
-			    unsigned int max)
+/* Where the alloc's clusters go */
+static int qcow2_alloc_place(struct qcow2_state *s, struct qcow2_alloc *a,
+			     const struct qcow2_l2e *first)
 {
-	u64 entry = qcow2_l2_entry(a->slice, a->index);
+	struct qblk_node *data = s->data->node;
 	int ret = 0;
 
-	INIT_LIST_HEAD(&a->frees);
-	a->fresh = false;
-	a->reuse = qcow2_is_private(entry, QCOW2_ZERO_ALLOC);
-	a->nr = qcow2_alloc_run(s, a, max);
-	if (a->reuse) {
-		a->host = entry & QCOW2_L2E_OFFSET_MASK;
+	if (qcow2_has_data_file(s)) {
+		a->reuse = true;
+		a->host = a->guest;
+	} else if (a->reuse) {
+		a->host = first->entry & QCOW2_L2E_OFFSET_MASK;
 		ret = qcow2_check_write(s, a->host,
 					(u64)a->nr << s->cluster_bits);
 	} else {
 		ret = qcow2_alloc_host(s, a);
 	}
+	a->fresh = !ret && data->limits.can_grow &&
+		   a->host >= qblk_node_length(data);
+	return ret;
+}
+
+/*
+ * Where in the first cluster the write begins, copied data included: what the
+ * bitmaps name as data afterwards has to be in the new cluster.  Zero and
+ * unallocated subclusters before the first with data stay what they are.
+ */
+static u64 qcow2_alloc_from(const struct qcow2_state *s,
+			    const struct qcow2_l2e *e, u64 skip)
+{
+	u64 from = round_down(skip, BIT_ULL(s->sc_bits));
+
+	if (e->entry & QCOW2_OFLAG_COMPRESSED)
+		return 0;
+	if (!qcow2_is_private(s, e) && e->alloc)
+		return min(from, (u64)__ffs(e->alloc) << s->virt_bits);
+	return from;
+}
+
+/* And where in the last cluster it ends */
+static u64 qcow2_alloc_to(const struct qcow2_state *s,
+			  const struct qcow2_l2e *e, u64 end)
+{
+	u64 to = round_up(end, BIT_ULL(s->sc_bits));
+
+	if (e->entry & QCOW2_OFLAG_COMPRESSED)
+		return s->cluster_size;
+	if (!qcow2_is_private(s, e))
+		return !e->alloc ? to :
+		       max(to, (u64)(__fls(e->alloc) + 1) << s->virt_bits);
+	/* What is data already needs no copy, and may be written meanwhile. */
+	if (e->alloc & BIT((end - 1) >> s->virt_bits))
+		return end;
+	return to;
+}
+
+/* The part of the alloc's clusters that a write fills, copied data included */
+static void qcow2_alloc_range(const struct qcow2_state *s,
+			      struct qcow2_alloc *a, u64 offset, u64 bytes)
+{
+	u64 last_guest = a->guest + ((u64)(a->nr - 1) << s->cluster_bits);
+	struct qcow2_l2e first = qcow2_l2_entry(s, a->slice, a->index);
+	struct qcow2_l2e last = qcow2_l2_entry(s, a->slice,
+					       a->index + a->nr - 1);
+
+	a->from = a->guest + qcow2_alloc_from(s, &first, offset - a->guest);
+	a->to = last_guest + qcow2_alloc_to(s, &last,
+					    offset + bytes - last_guest);
+}
+
+/* Plan an allocation of at most @max clusters; the slice is pinned. */
+static int qcow2_plan_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
+			    unsigned int max)
+{
+	struct qcow2_l2e first = qcow2_l2_entry(s, a->slice, a->index);
+	int ret;
+
+	INIT_LIST_HEAD(&a->frees);
+	a->reuse = qcow2_is_private(s, &first);
+	a->nr = qcow2_alloc_run(s, a, &first, max);
+	ret = qcow2_alloc_place(s, a, &first);
 	if (!ret)
 		list_add_tail(&a->entry, &s->allocs);
 	return ret;
@@ -188,24 +265,51 @@ static int qcow2_plan_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
 
 static int qcow2_plan_in_place(struct qcow2_state *s, u64 offset, u64 bytes,
 			       const struct qcow2_slice *slice,
-			       unsigned int index, unsigned int max,
+			       unsigned int index, const struct qcow2_l2e *e,
 			       struct qcow2_plan *p)
 {
-	u64 skip = qcow2_offset_in_cluster(s, offset);
-	u64 entry = qcow2_l2_entry(slice, index);
-	unsigned int run;
-	int ret;
+	int ret = 0;
 
-	run = qcow2_count_run(entry, (const __be64 *)slice->data + index, max,
-			      s->cluster_bits, true);
 	p->in_place = true;
-	p->host = (entry & QCOW2_L2E_OFFSET_MASK) + skip;
-	p->bytes = min(bytes, ((u64)run << s->cluster_bits) - skip);
-	ret = qcow2_check_write(s, p->host, p->bytes);
+	p->host = (e->entry & QCOW2_L2E_OFFSET_MASK) +
+		  qcow2_offset_in_cluster(s, offset);
+	p->bytes = qcow2_l2_run(s, slice, index, e, offset, bytes, true);
+	if (!qcow2_has_data_file(s))
+		ret = qcow2_check_write(s, p->host, p->bytes);
 	if (ret)
 		return ret;
 	/* The entry cannot change before lock is dropped. */
 	p->io_idx = qblk_node_io_begin(s->node);
+	return 0;
+}
+
+/* The entry of the first cluster is @e, of the alloc's slice. */
+static int qcow2_plan_entry(struct qcow2_state *s, u64 offset, u64 bytes,
+			    const struct qcow2_l2e *e, struct qcow2_plan *p)
+{
+	u64 skip = qcow2_offset_in_cluster(s, offset);
+	struct qcow2_alloc *a = &p->alloc;
+	unsigned int max;
+	int ret;
+
+	p->in_place = false;
+	if (qcow2_is_private(s, e) &&
+	    qcow2_sc_kind(e, qcow2_sc_index(s, offset)) == QCOW2_SC_NORMAL) {
+		ret = qcow2_plan_in_place(s, offset, bytes, a->slice, a->index,
+					  e, p);
+		qcow2_cache_put(a->slice);
+		return ret;
+	}
+	max = min_t(u64, (1U << qcow2_slice_l2_bits(s)) - a->index,
+		    (skip + bytes + s->cluster_size - 1) >> s->cluster_bits);
+	a->guest = offset - skip;
+	ret = qcow2_plan_alloc(s, a, max);
+	if (ret) {
+		qcow2_cache_put(a->slice);
+		return ret;
+	}
+	p->bytes = min(bytes, ((u64)a->nr << s->cluster_bits) - skip);
+	qcow2_alloc_range(s, a, offset, p->bytes);
 	return 0;
 }
 
@@ -216,43 +320,43 @@ static int qcow2_plan_in_place(struct qcow2_state *s, u64 offset, u64 bytes,
 static int qcow2_plan_write(struct qcow2_state *s, u64 offset, u64 bytes,
 			    struct qcow2_plan *p)
 {
-	u64 skip = qcow2_offset_in_cluster(s, offset);
 	struct qcow2_alloc *a = &p->alloc;
-	unsigned int index, max;
-	u64 entry;
+	struct qcow2_l2e e;
 	int ret;
 
-	while (qcow2_find_alloc(s, offset - skip, s->cluster_size))
+	while (qcow2_find_alloc(s, qcow2_start_of_cluster(s, offset),
+				s->cluster_size))
 		qcow2_wait_for_alloc(s);
 	if (s->corrupt)
 		return -EIO;
-	ret = qcow2_l2_get_writable(s, offset, &a->slice, &index);
+	ret = qcow2_l2_get_writable(s, offset, &a->slice, &a->index);
 	if (ret)
 		return ret;
-	entry = qcow2_l2_entry(a->slice, index);
-	ret = qcow2_l2_check(s, offset, entry);
-	if (ret)
-		goto out_put;
-
-	max = min_t(u64, (1U << qcow2_slice_l2_bits(s)) - index,
-		    (skip + bytes + s->cluster_size - 1) >> s->cluster_bits);
-	p->in_place = false;
-	if (qcow2_is_private(entry, QCOW2_NORMAL)) {
-		ret = qcow2_plan_in_place(s, offset, bytes, a->slice, index,
-					  max, p);
-		goto out_put;
-	}
-	a->index = index;
-	a->guest = offset - skip;
-	ret = qcow2_plan_alloc(s, a, max);
-	if (ret)
-		goto out_put;
-	p->bytes = min(bytes, ((u64)a->nr << s->cluster_bits) - skip);
-	return 0;
-
-out_put:
+	e = qcow2_l2_entry(s, a->slice, a->index);
+	ret = qcow2_l2_check(s, offset, &e);
+	if (!ret)
+		return qcow2_plan_entry(s, offset, bytes, &e, p);
 	qcow2_cache_put(a->slice);
 	return ret;
+}
+
+/* The entry of the alloc's cluster @nr, as it is after the write */
+static struct qcow2_l2e qcow2_linked_entry(const struct qcow2_state *s,
+					   const struct qcow2_alloc *a,
+					   unsigned int nr)
+{
+	struct qcow2_l2e e = qcow2_l2_entry(s, a->slice, a->index + nr);
+	u64 pos = (u64)nr << s->cluster_bits;
+	u64 guest = a->guest + pos;
+	u64 from = max(a->from, guest);
+	u64 last = min(a->to, guest + s->cluster_size) - 1;
+	u32 mask = qcow2_sc_mask(qcow2_sc_index(s, from),
+				 qcow2_sc_index(s, last));
+
+	e.entry = (a->host + pos) | QCOW2_OFLAG_COPIED;
+	e.alloc |= mask;
+	e.zero &= ~mask;
+	return e;
 }
 
 /* Step 3: cannot fail, the slice is pinned and the records are there. */
@@ -260,10 +364,11 @@ static void qcow2_link(struct qcow2_state *s, struct qcow2_alloc *a)
 {
 	unsigned int i;
 
-	for (i = 0; i < a->nr; i++)
-		qcow2_l2_set(s, a->slice, a->index + i,
-			     (a->host + ((u64)i << s->cluster_bits)) |
-			     QCOW2_OFLAG_COPIED);
+	for (i = 0; i < a->nr; i++) {
+		struct qcow2_l2e e = qcow2_linked_entry(s, a, i);
+
+		qcow2_l2_set(s, a->slice, a->index + i, &e);
+	}
 	s->need_barrier = true;
 	qcow2_free_commit(s, &a->frees);
 }
@@ -459,7 +564,7 @@ static int qcow2_write_merged(struct qcow2_state *s, u64 host,
 	if (tail->fill)
 		len += tail->bytes;
 	iov_iter_bvec(&iter, ITER_SOURCE, v.bv, v.nr, len);
-	ret = qblk_pwritev(s->file, host, len, &iter, 0);
+	ret = qblk_pwritev(s->data, host, len, &iter, 0);
 	if (!ret)
 		iov_iter_advance(data, bytes);
 out_free:
@@ -488,7 +593,7 @@ static int qcow2_copy_part(struct qcow2_state *s, u64 host,
 		iov_iter_bvec(&iter, ITER_DEST, &bv, 1, n);
 		ret = qcow2_read_old(s, part->guest + pos, n, &iter);
 		if (!ret)
-			ret = qblk_pwrite(s->file, host + pos, n, buf, 0);
+			ret = qblk_pwrite(s->data, host + pos, n, buf, 0);
 	}
 	mempool_free(buf, s->cow_pool);
 	return ret;
@@ -500,36 +605,48 @@ static int qcow2_fill_part(struct qcow2_state *s, u64 host,
 	if (!part->fill || !part->bytes)
 		return 0;
 	if (part->zero)
-		return qblk_pwrite_zeroes(s->file, host, part->bytes, 0);
+		return qblk_pwrite_zeroes(s->data, host, part->bytes, 0);
 	return qcow2_copy_part(s, host, part);
+}
+
+/*
+ * Where the copied data ends.  Past the end of the disk nothing has to be
+ * filled, and a raw data file is as long as the disk.
+ */
+static u64 qcow2_fill_end(const struct qcow2_state *s,
+			  const struct qcow2_alloc *a)
+{
+	if (qcow2_has_data_file(s))
+		return min(a->to, s->node->length);
+	return a->to;
 }
 
 /* Step 2: write guest data and the rest of the clusters. */
 static int qcow2_write_clusters(struct qcow2_state *s, struct qcow2_alloc *a,
 				u64 offset, u64 bytes, struct iov_iter *iter)
 {
-	u64 end = a->guest + ((u64)a->nr << s->cluster_bits);
 	u64 host = a->host + (offset - a->guest);
 	struct qcow2_part head, tail;
 	int ret;
 
-	ret = qcow2_part_init(s, a, a->guest, offset - a->guest, &head);
+	ret = qcow2_part_init(s, a, a->from, offset - a->from, &head);
 	if (!ret)
 		ret = qcow2_part_init(s, a, offset + bytes,
-				      end - offset - bytes, &tail);
+				      qcow2_fill_end(s, a) - offset - bytes,
+				      &tail);
 	if (ret)
 		return ret;
 	if (!head.fill && !tail.fill)
-		return qblk_pwritev(s->file, host, bytes, iter, 0);
+		return qblk_pwritev(s->data, host, bytes, iter, 0);
 	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES) {
 		ret = qcow2_write_merged(s, host, &head, &tail, iter, bytes);
 		if (ret != -ENOMEM)
 			return ret;
 	}
 
-	ret = qcow2_fill_part(s, a->host, &head);
+	ret = qcow2_fill_part(s, host - head.bytes, &head);
 	if (!ret)
-		ret = qblk_pwritev(s->file, host, bytes, iter, 0);
+		ret = qblk_pwritev(s->data, host, bytes, iter, 0);
 	if (!ret)
 		ret = qcow2_fill_part(s, host + bytes, &tail);
 	return ret;
@@ -541,7 +658,7 @@ static int qcow2_write_planned(struct qcow2_state *s, u64 offset,
 	int ret;
 
 	if (p->in_place) {
-		ret = qblk_pwritev(s->file, p->host, p->bytes, iter, 0);
+		ret = qblk_pwritev(s->data, p->host, p->bytes, iter, 0);
 		qblk_node_io_end(s->node, p->io_idx);
 		return ret;
 	}

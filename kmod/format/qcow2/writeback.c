@@ -6,7 +6,8 @@
  * time, no less than what any metadata on disk refers to (refcount.c), so they
  * may be written whenever it suits.  An L2 slice may be written when
  *
- *   - the refcounts of the clusters it newly points to are stable, and
+ *   - the refcounts of the clusters it newly points to are stable, or the dirty
+ *     bit, which says that they are not (dirty.c), and
  *   - so is the data in them: otherwise a power cut could show what the cluster
  *     held in its earlier life, or lose what was copied on write.
  *
@@ -25,15 +26,27 @@
 
 #include "qcow2.h"
 
-static int qcow2_write_l2(struct qcow2_state *s)
+/* Make stable what was written so far, of data and metadata. */
+static int qcow2_barrier(struct qcow2_state *s)
+{
+	int ret = 0;
+
+	if (qcow2_has_data_file(s))
+		ret = qblk_flush(s->data);
+	return ret ?: qblk_flush(s->file);
+}
+
+/* @late: refcounts may stay in memory, if they are lazy */
+static int qcow2_write_l2(struct qcow2_state *s, bool late)
 {
 	int ret;
 
-	ret = qcow2_cache_write_dirty(&s->ref_cache);
+	ret = late ? qcow2_settle_refcounts(s) :
+		     qcow2_cache_write_dirty(&s->ref_cache);
 	if (ret || !qcow2_cache_nr_dirty(&s->l2_cache))
 		return ret;
 	if (s->need_barrier) {
-		ret = qblk_flush(s->file);
+		ret = qcow2_barrier(s);
 		if (ret)
 			return ret;
 		s->need_barrier = false;
@@ -72,15 +85,7 @@ static int qcow2_frees_stabilise(struct qcow2_state *s,
 	return 0;
 }
 
-/**
- * qcow2_writeback - write all dirty metadata in an order a crash survives
- * @s: image
- *
- * Context: process, GFP_NOIO in scope, lock not held.
- *
- * Return: 0, or the first error; what was not written stays dirty.
- */
-int qcow2_writeback(struct qcow2_state *s)
+static int qcow2_write_metadata(struct qcow2_state *s, bool late)
 {
 	LIST_HEAD(frees);
 	int ret;
@@ -88,7 +93,7 @@ int qcow2_writeback(struct qcow2_state *s)
 	mutex_lock(&s->wb_mutex);
 	mutex_lock(&s->lock);
 	list_splice_init(&s->frees_new, &frees);
-	ret = qcow2_write_l2(s);
+	ret = qcow2_write_l2(s, late);
 	mutex_unlock(&s->lock);
 	if (!ret)
 		ret = qcow2_frees_stabilise(s, &frees);
@@ -96,6 +101,20 @@ int qcow2_writeback(struct qcow2_state *s)
 		qcow2_frees_return(s, &frees);
 	mutex_unlock(&s->wb_mutex);
 	return ret;
+}
+
+/**
+ * qcow2_writeback - write all dirty metadata in an order a crash survives
+ * @s: image
+ *
+ * Lazy refcounts too: whoever calls this wants clean slices.
+ * Context: process, GFP_NOIO in scope, lock not held.
+ *
+ * Return: 0, or the first error; what was not written stays dirty.
+ */
+int qcow2_writeback(struct qcow2_state *s)
+{
+	return qcow2_write_metadata(s, false);
 }
 
 /**
@@ -118,7 +137,7 @@ int qcow2_balance(struct qcow2_state *s)
 /* ->flush_to_os(), see driver.h */
 int qcow2_flush_to_os(struct qblk_node *node)
 {
-	return qcow2_writeback(node->priv);
+	return qcow2_write_metadata(node->priv, true);
 }
 
 /**
@@ -132,7 +151,7 @@ void qcow2_wb_work_fn(struct work_struct *work)
 	unsigned int flags = qblk_io_enter();
 	int ret;
 
-	ret = qcow2_writeback(s);
+	ret = qcow2_write_metadata(s, true);
 	if (ret)
 		pr_err_ratelimited("qblk: %s: metadata write-back failed: %d\n",
 				   s->node->name, ret);
@@ -181,7 +200,9 @@ int qcow2_inactivate(struct qblk_node *node, struct qblk_err *err)
 	if (ret)
 		goto err_write;
 	cancel_delayed_work_sync(&s->wb_work);
-	ret = qblk_flush(s->file);
+	ret = qcow2_barrier(s);
+	if (!ret)
+		ret = qcow2_mark_clean(s);
 	if (ret)
 		goto err_write;
 	return 0;
