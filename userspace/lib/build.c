@@ -22,14 +22,14 @@
  * struct builder - where the definitions go
  * @g: the graph
  * @depth: nesting so far
- * @backing: see qblk_graph_build(), or NULL
- * @arg: for @backing
+ * @header: see qblk_graph_build(), or NULL
+ * @arg: for @header
  * @err: gets the reason on failure
  */
 struct builder {
 	struct qblk_graph *g;
 	unsigned int depth;
-	qblk_backing_fn backing;
+	qblk_header_fn header;
 	void *arg;
 	struct qblk_error *err;
 };
@@ -41,7 +41,6 @@ struct builder {
  * @read_only: as given or inherited
  * @auto_read_only: open it for reading if it cannot be opened for writing
  * @locking: take QEMU's locks
- * @has_backing: it has a member ``backing``, if only null
  */
 struct node {
 	struct qblk_def def;
@@ -49,7 +48,6 @@ struct node {
 	bool read_only;
 	bool auto_read_only;
 	bool locking;
-	bool has_backing;
 };
 
 static int build_node(struct builder *b, struct json_object *tree,
@@ -137,15 +135,16 @@ static int take_scalar(struct builder *b, struct node *n, const char *key,
 	int ret;
 
 	if (!value) {
-		/* backing: null is what no backing at all means here. */
 		if (!strcmp(key, "backing"))
-			return 0;
+			return qblk_def_child(&n->def, key, NULL,
+					      QBLK_NO_CHILD, b->err);
 		return qblk_error_set(b->err, EINVAL, "'%s' is null", key);
 	}
 	text = scalar_text(value);
-	/* So does an empty name. */
+	/* An empty name means the same. */
 	if (!*text && !strcmp(key, "backing"))
-		return 0;
+		return qblk_def_child(&n->def, key, NULL, QBLK_NO_CHILD,
+				      b->err);
 	ret = take_own(b, n, key, text);
 	if (ret <= 0)
 		return ret;
@@ -199,7 +198,6 @@ static int take_group(struct builder *b, struct node *n, const char *prefix,
 static int take_member(struct builder *b, struct node *n, const char *key,
 		       struct json_object *value)
 {
-	n->has_backing |= !strcmp(key, "backing");
 	if (strlen(key) > MAX_KEY / 2)
 		return qblk_error_set(b->err, EINVAL,
 				      "the option name '%.40s...' is too long",
@@ -277,19 +275,6 @@ static int read_node(struct builder *b, struct node *n,
 	return ret;
 }
 
-/* A backing file that only the header names */
-static int find_backing(struct builder *b, struct node *n)
-{
-	int index, ret;
-
-	if (n->has_backing || !b->backing)
-		return 0;
-	ret = b->backing(b->arg, &n->def, &index, b->err);
-	if (ret || index < 0)
-		return ret;
-	return qblk_def_child(&n->def, "backing", NULL, index, b->err);
-}
-
 /* Hands the node over to the graph. */
 static int append_node(struct builder *b, struct node *n)
 {
@@ -321,8 +306,8 @@ static int build_node(struct builder *b, struct json_object *tree,
 	b->depth++;
 	ret = read_node(b, &n, tree);
 	b->depth--;
-	if (!ret)
-		ret = find_backing(b, &n);
+	if (!ret && b->header)
+		ret = b->header(b->arg, &n.def, b->err);
 	if (!ret)
 		ret = append_node(b, &n);
 	qblk_def_free(&n.def);
@@ -330,12 +315,12 @@ static int build_node(struct builder *b, struct json_object *tree,
 }
 
 int qblk_graph_build(struct qblk_graph *g, struct json_object *tree,
-		     bool read_only, qblk_backing_fn backing, void *arg,
+		     bool read_only, qblk_header_fn header, void *arg,
 		     struct qblk_error *err)
 {
 	struct builder b = {
 		.g = g,
-		.backing = backing,
+		.header = header,
 		.arg = arg,
 		.err = err,
 	};

@@ -57,14 +57,22 @@ static int put_option(struct nl_msg *msg, const struct qblk_option *o)
 	return nla_nest_end(msg, nest);
 }
 
+static int put_child_node(struct nl_msg *msg, const struct qblk_child *c)
+{
+	if (c->node)
+		return put_text(msg, QBLK_A_CHILD_NODE, c->node);
+	if (c->index == QBLK_NO_CHILD)
+		return nla_put_flag(msg, QBLK_A_CHILD_NONE);
+	return nla_put_u32(msg, QBLK_A_CHILD_INDEX, c->index);
+}
+
 static int put_child(struct nl_msg *msg, const struct qblk_child *c)
 {
 	struct nlattr *nest = nest_start(msg, QBLK_A_NODE_CHILD);
 
 	if (!nest || put_text(msg, QBLK_A_CHILD_NAME, c->name))
 		return -1;
-	if (c->node ? put_text(msg, QBLK_A_CHILD_NODE, c->node) :
-		      nla_put_u32(msg, QBLK_A_CHILD_INDEX, c->index))
+	if (put_child_node(msg, c))
 		return -1;
 	return nla_nest_end(msg, nest);
 }
@@ -231,7 +239,6 @@ struct json_object *qblk_node_add(struct qblk_sock *s,
 				  const struct qblk_graph *g,
 				  struct qblk_error *err)
 {
-	struct json_object *reply, *names;
 	struct nl_msg *msg;
 
 	msg = qblk_msg_new(s, QBLK_CMD_NODE_ADD, graph_size(g), err);
@@ -241,10 +248,7 @@ struct json_object *qblk_node_add(struct qblk_sock *s,
 		nlmsg_free(msg);
 		return NULL;
 	}
-	reply = qblk_call(s, msg, &qblk_set_graph, err);
-	names = json_object_get(qblk_get(reply, "nodes"));
-	json_object_put(reply);
-	return names;
+	return qblk_call(s, msg, &qblk_set_graph, err);
 }
 
 int qblk_node_del(struct qblk_sock *s, const char *name, struct qblk_error *err)

@@ -15,7 +15,8 @@ static const char *const option_types[] = {
 };
 
 static const char *const driver_flags[] = {
-	"format", "filter", "protocol", "needs-fd", "backing", NULL
+	"format", "filter", "protocol", "needs-fd", "backing", "data-file",
+	NULL
 };
 
 static const char *const export_states[] = {
@@ -85,6 +86,7 @@ static const struct qblk_attr node_attrs[] = {
 	{ QBLK_A_NODE_READ_ONLY, QBLK_KIND_FLAG, "read-only" },
 	{ QBLK_A_NODE_IMPLICIT, QBLK_KIND_FLAG, "implicit" },
 	{ QBLK_A_NODE_DISCARD, QBLK_KIND_FLAG, "discard" },
+	{ QBLK_A_NODE_DETECT_ZEROES, QBLK_KIND_STRING, "detect-zeroes" },
 	{ QBLK_A_NODE_CHILD, QBLK_KIND_EDGES, "children" },
 	{ QBLK_A_NODE_USED_BY, QBLK_KIND_STRINGS, "used-by" },
 	{ QBLK_A_NODE_LIMITS, QBLK_KIND_NEST, "limits", .set = &limits_set },
@@ -103,6 +105,7 @@ static const struct qblk_set node_name_set = { .attrs = node_name_attrs };
 
 static const struct qblk_attr graph_attrs[] = {
 	{ QBLK_A_GRAPH_NODE, QBLK_KIND_NESTS, "nodes", .set = &node_name_set },
+	{ QBLK_A_GRAPH_WARNING, QBLK_KIND_STRINGS, "warnings" },
 	{}
 };
 
@@ -125,6 +128,7 @@ static const struct qblk_attr export_attrs[] = {
 	  .words = export_states },
 	{ QBLK_A_EXPORT_TIER1, QBLK_KIND_U64, "tier1" },
 	{ QBLK_A_EXPORT_TIER2, QBLK_KIND_U64, "tier2" },
+	{ QBLK_A_EXPORT_WARNING, QBLK_KIND_STRINGS, "warnings" },
 	{}
 };
 
@@ -136,6 +140,7 @@ static const struct qblk_attr probe_attrs[] = {
 	{ QBLK_A_PROBE_VIRTUAL_SIZE, QBLK_KIND_U64, "virtual-size" },
 	{ QBLK_A_PROBE_BACKING_FILE, QBLK_KIND_STRING, "backing-file" },
 	{ QBLK_A_PROBE_BACKING_FORMAT, QBLK_KIND_STRING, "backing-format" },
+	{ QBLK_A_PROBE_DATA_FILE, QBLK_KIND_STRING, "data-file" },
 	{}
 };
 

@@ -88,11 +88,14 @@ struct qblk_option {
 	char *value;
 };
 
+/* A backing file that is left out although the header may name one */
+#define QBLK_NO_CHILD	UINT32_MAX
+
 /**
  * struct qblk_child - a child of a node
  * @name: what the node calls it, such as ``file``
  * @node: name of a node that exists, or NULL
- * @index: else the position of the child in the graph
+ * @index: else the position of the child in the graph, or %QBLK_NO_CHILD
  */
 struct qblk_child {
 	char *name;
@@ -177,24 +180,24 @@ struct json_object *qblk_parse_options(const char *text,
 				       struct qblk_error *err);
 
 /**
- * typedef qblk_backing_fn - define the backing file a header names
+ * typedef qblk_header_fn - define the children a header names
  * @arg: the caller's
- * @def: the node, complete but for its backing file; not yet in the graph
- * @index: gets the position of the backing file's node, -1 for none
+ * @def: the node, complete but for children that were not mentioned; not yet in
+ *	the graph
  * @err: gets the reason on failure
  *
  * Return: 0 or a negative errno.
  */
-typedef int (*qblk_backing_fn)(void *arg, const struct qblk_def *def,
-			       int *index, struct qblk_error *err);
+typedef int (*qblk_header_fn)(void *arg, struct qblk_def *def,
+			      struct qblk_error *err);
 
 /**
  * qblk_graph_build - turn a parsed graph into definitions
  * @g: gets the definitions
  * @tree: from qblk_parse_options()
  * @read_only: open everything for reading
- * @backing: called for nodes without a member ``backing``, or NULL
- * @arg: for @backing
+ * @header: called for every node defined, or NULL
+ * @arg: for @header
  * @err: gets the reason on failure
  *
  * Files named by ``filename`` are opened and locked here.
@@ -202,7 +205,7 @@ typedef int (*qblk_backing_fn)(void *arg, const struct qblk_def *def,
  * Return: 0 or a negative errno.
  */
 int qblk_graph_build(struct qblk_graph *g, struct json_object *tree,
-		     bool read_only, qblk_backing_fn backing, void *arg,
+		     bool read_only, qblk_header_fn header, void *arg,
 		     struct qblk_error *err);
 
 /*
@@ -278,7 +281,7 @@ struct json_object *qblk_exports(struct qblk_sock *s, struct qblk_error *err);
 struct json_object *qblk_export(struct qblk_sock *s, const char *name,
 				struct qblk_error *err);
 
-/* The names of the nodes, in the order of their definitions */
+/* ``nodes`` with their names, in the order of their definitions; ``warnings`` */
 struct json_object *qblk_node_add(struct qblk_sock *s,
 				  const struct qblk_graph *g,
 				  struct qblk_error *err);
@@ -311,7 +314,7 @@ int qblk_export_del(struct qblk_sock *s, const char *name, const char *root,
  * @err: gets the reason on failure
  *
  * Return: an object with ``format``, ``guess`` (nobody knows the header, so it
- * may be raw), ``virtual-size``, ``backing-file`` and ``backing-format``.
+ * may be raw), ``virtual-size``, ``backing-file``, ``backing-format`` and ``data-file``.
  */
 struct json_object *qblk_probe(struct qblk_sock *s, int fd, const char *format,
 			       uint64_t offset, struct qblk_error *err);

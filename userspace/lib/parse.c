@@ -64,6 +64,15 @@ static void parse_value(struct parser *p)
 	*to = 0;
 }
 
+/*
+ * Options that are given both by themselves and with members: these stay one
+ * dotted option, so that both forms can be used together.
+ */
+static bool is_flat(const char *key)
+{
+	return !strncmp(key, "overlap-check.", strlen("overlap-check."));
+}
+
 /* The object that holds the last part of a dotted key; made if need be. */
 static struct json_object *descend(struct json_object *tree, char **key,
 				   struct qblk_error *err)
@@ -71,7 +80,7 @@ static struct json_object *descend(struct json_object *tree, char **key,
 	struct json_object *next;
 	char *dot;
 
-	while ((dot = strchr(*key, '.'))) {
+	while ((dot = strchr(*key, '.')) && !is_flat(*key)) {
 		*dot = 0;
 		next = qblk_get(tree, *key);
 		if (!next) {

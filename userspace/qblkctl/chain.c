@@ -20,6 +20,18 @@
 #include <unistd.h>
 
 /**
+ * struct data_file - where the data of a layer is, unless in its image
+ * @path: as it was opened, or NULL for none
+ * @real: without links; labels it
+ * @fd: open and locked, -1 once the graph has it
+ */
+struct data_file {
+	char *path;
+	char *real;
+	int fd;
+};
+
+/**
  * struct image - a layer
  * @path: as it was opened; its directory is where a relative name in its header
  *	starts, as in QEMU, even if it is a link to somewhere else
@@ -27,6 +39,7 @@
  * @fd: open and locked, -1 once the graph has it
  * @st: which file it is
  * @header: from qblk_probe()
+ * @data: its data file
  */
 struct image {
 	char *path;
@@ -34,7 +47,15 @@ struct image {
 	int fd;
 	struct stat st;
 	struct json_object *header;
+	struct data_file data;
 };
+
+static void image_init(struct image *img, char *path)
+{
+	img->path = path;
+	img->fd = -1;
+	img->data.fd = -1;
+}
 
 static void image_free(struct image *img)
 {
@@ -43,6 +64,10 @@ static void image_free(struct image *img)
 	if (img->fd >= 0)
 		close(img->fd);
 	json_object_put(img->header);
+	free(img->data.path);
+	free(img->data.real);
+	if (img->data.fd >= 0)
+		close(img->data.fd);
 }
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -142,31 +167,109 @@ static bool has_protocol(const char *name)
 	return name[len] == ':';
 }
 
+/*
+ * The path of a file that a header names, in *@path.  @start is where relative
+ * names begin, NULL for the directory of the image.
+ */
+static int named_path(const struct image *img, const char *what,
+		      const char *name, const char *start, char **path,
+		      struct qblk_error *err)
+{
+	char dir[PATH_MAX];
+
+	if (!strncmp(name, "file:", 5) && strncmp(name, "file://", 7))
+		name += 5;
+	if (has_protocol(name))
+		return qblk_error_set(err, EOPNOTSUPP,
+				      "the %s '%s' of %s is not a path; build the graph with --image-opts",
+				      what, name, img->path);
+	if (name[0] == '/') {
+		*path = strdup(name);
+	} else {
+		snprintf(dir, sizeof(dir), "%s", img->path);
+		if (asprintf(path, "%s/%s", start ? start : dirname(dir),
+			     name) < 0)
+			*path = NULL;
+	}
+	return *path ? 0 : qblk_error_nomem(err);
+}
+
 /* The path of the backing file, in *@path, or NULL without one */
 static int backing_path(const struct chain *c, const struct image *img,
 			char **path, struct qblk_error *err)
 {
 	const char *name = qblk_get_str(img->header, "backing-file");
-	char dir[PATH_MAX];
 
 	*path = NULL;
 	if (!name || !*name || c->no_backing)
 		return 0;
-	if (!strncmp(name, "file:", 5) && strncmp(name, "file://", 7))
-		name += 5;
-	if (has_protocol(name))
-		return qblk_error_set(err, EOPNOTSUPP,
-				      "the backing file '%s' of %s is not a path; build the graph with --image-opts",
-				      name, img->path);
-	if (name[0] == '/') {
-		*path = strdup(name);
-	} else {
-		snprintf(dir, sizeof(dir), "%s", img->path);
-		if (asprintf(path, "%s/%s", c->backing_dir ? c->backing_dir :
-			     dirname(dir), name) < 0)
-			*path = NULL;
+	return named_path(img, "backing file", name, c->backing_dir, path, err);
+}
+
+/* QEMU would take both, and write metadata over data. */
+static int refuse_same(const struct image *imgs, int nr, const char *path,
+		       int fd, struct qblk_error *err)
+{
+	struct stat st;
+	int i;
+
+	if (fstat(fd, &st))
+		return qblk_error_set(err, errno, "%s: %s", path,
+				      strerror(errno));
+	for (i = 0; i <= nr; i++)
+		if (same_file(&imgs[i].st, &st))
+			return qblk_error_set(err, EINVAL,
+					      "the data file of %s is %s, which is an image of the chain",
+					      imgs[nr].path, imgs[i].real);
+	return 0;
+}
+
+/* Opens and locks the data file of image number @nr, its path known */
+static int data_file_open(struct chain *c, struct image *imgs, int nr,
+			  bool read_only, struct qblk_error *err)
+{
+	struct data_file *data = &imgs[nr].data;
+	struct qblk_error why = {};
+	int ret;
+
+	data->fd = qblk_image_open(data->path, read_only, &why);
+	if (data->fd < 0)
+		return qblk_error_set(err, why.code, "data file of %s: %s",
+				      imgs[nr].path, why.text);
+	data->real = realpath(data->path, NULL);
+	if (!data->real)
+		return qblk_error_set(err, errno, "%s: %s", data->path,
+				      strerror(errno));
+	ret = refuse_same(imgs, nr, data->path, data->fd, err);
+	if (!ret)
+		ret = qblk_image_lock(data->fd, data->path, read_only, err);
+	if (ret == -EBUSY)
+		c->graph->busy = strdup(data->path);
+	return ret;
+}
+
+/*
+ * The data file of image number @nr: @given, or the one its header names.  With
+ * neither it is up to the kernel to say that the image needs one.
+ */
+static int open_data(struct chain *c, struct image *imgs, int nr,
+		     const char *given, bool read_only, struct qblk_error *err)
+{
+	struct image *img = &imgs[nr];
+	const char *name = qblk_get_str(img->header, "data-file");
+	int ret = 0;
+
+	if (given) {
+		img->data.path = strdup(given);
+		if (!img->data.path)
+			return qblk_error_nomem(err);
+	} else if (name && *name) {
+		ret = named_path(img, "data file", name, NULL, &img->data.path,
+				 err);
 	}
-	return *path ? 0 : qblk_error_nomem(err);
+	if (ret || !img->data.path)
+		return ret;
+	return data_file_open(c, imgs, nr, read_only, err);
 }
 
 /*
@@ -194,11 +297,12 @@ static int open_backing(struct chain *c, struct image *imgs, int *nr,
 			return ret;
 		}
 		img = &imgs[(*nr)++];
-		img->path = path;
-		img->fd = -1;
+		image_init(img, path);
 		ret = image_open(c, imgs, *nr - 1, err);
 		if (!ret)
 			ret = backing_header(c, img, img - 1, err);
+		if (!ret)
+			ret = open_data(c, imgs, *nr - 1, NULL, true, err);
 		if (ret)
 			return ret;
 	}
@@ -211,13 +315,14 @@ static int open_all(struct chain *c, struct image *imgs, int *nr,
 	int ret;
 
 	*nr = 1;
-	imgs[0].fd = -1;
-	imgs[0].path = strdup(path);
+	image_init(&imgs[0], strdup(path));
 	if (!imgs[0].path)
 		return qblk_error_nomem(err);
 	ret = image_open(c, imgs, 0, err);
 	if (!ret)
 		ret = top_header(c, &imgs[0], err);
+	if (!ret)
+		ret = open_data(c, imgs, 0, c->data_file, c->read_only, err);
 	if (!ret)
 		ret = open_backing(c, imgs, nr, err);
 	return ret;
@@ -248,6 +353,9 @@ static int add_above(struct chain *c, const char *driver, const char *label,
 	if (index < 0)
 		return index;
 	ret = common_options(c, &c->graph->defs[index], top, err);
+	if (!ret && top && c->detect_zeroes)
+		ret = qblk_def_option(&c->graph->defs[index], "detect-zeroes",
+				      c->detect_zeroes, err);
 	if (!ret)
 		ret = qblk_def_child(&c->graph->defs[index], "file", NULL,
 				     index - 1, err);
@@ -262,23 +370,101 @@ static int add_offset(struct chain *c, int index, struct qblk_error *err)
 	return qblk_def_option(&c->graph->defs[index], "offset", text, err);
 }
 
+/* snapshot.id=ID,snapshot.name=NAME, of which one may be missing */
+static int add_snapshot_params(const struct chain *c, struct qblk_def *def,
+			       struct qblk_error *err)
+{
+	struct json_object *tree = qblk_parse_options(c->snapshot, err);
+	const char *name;
+	char key[64];
+	int ret = 0;
+
+	if (!tree)
+		return -err->code;
+	json_object_object_foreach(qblk_get(tree, "snapshot"), member, value) {
+		name = json_object_get_string(value);
+		if (strcmp(member, "id") && strcmp(member, "name"))
+			ret = qblk_error_set(err, EINVAL,
+					     "--load-snapshot: 'snapshot.%s' is neither snapshot.id nor snapshot.name",
+					     member);
+		snprintf(key, sizeof(key), "load-snapshot.%s", member);
+		if (!ret)
+			ret = qblk_def_option(def, key, name, err);
+		if (ret)
+			break;
+	}
+	if (!ret && json_object_object_length(tree) > 1)
+		ret = qblk_error_set(err, EINVAL,
+				     "--load-snapshot: '%s' has more than snapshot.id and snapshot.name",
+				     c->snapshot);
+	json_object_put(tree);
+	return ret;
+}
+
+/* The forms are those of qemu-img convert -l. */
+static int add_snapshot(const struct chain *c, struct qblk_def *def,
+			struct qblk_error *err)
+{
+	if (!c->snapshot)
+		return 0;
+	if (!strncmp(c->snapshot, "snapshot.", 9))
+		return add_snapshot_params(c, def, err);
+	return qblk_def_option(def, "load-snapshot", c->snapshot, err);
+}
+
+/* A leaf; takes the file over and returns the index. */
+static int add_leaf(struct chain *c, int *fd, const char *label, bool top,
+		    struct qblk_error *err)
+{
+	int index, ret;
+
+	index = qblk_graph_add(c->graph, qblk_image_driver(*fd), label, *fd,
+			       err);
+	*fd = -1;
+	if (index < 0)
+		return index;
+	ret = common_options(c, &c->graph->defs[index], top, err);
+	return ret ? ret : index;
+}
+
+/* Images below a layer and beside its file; @data and @backing are -1 if not */
+static int add_children(struct chain *c, int index, const struct image *img,
+			int data, int backing, struct qblk_error *err)
+{
+	struct qblk_def *def = &c->graph->defs[index];
+	const char *name = qblk_get_str(img->header, "backing-file");
+	int ret = 0;
+
+	if (data >= 0)
+		ret = qblk_def_child(def, "data-file", NULL, data, err);
+	if (ret)
+		return ret;
+	if (backing >= 0)
+		ret = qblk_def_child(def, "backing", NULL, backing, err);
+	else if (name && *name)
+		ret = qblk_def_child(def, "backing", NULL, QBLK_NO_CHILD, err);
+	return ret;
+}
+
 /* @backing is the index of the layer below, or -1; returns that of this one */
 static int add_layer(struct chain *c, struct image *img, bool top, int backing,
 		     struct qblk_error *err)
 {
 	const char *format = qblk_get_str(img->header, "format");
 	bool shift = top && c->offset;
-	int fd = img->fd;
-	int index, ret;
+	int index, ret = 0;
+	int data = -1;
 
-	img->fd = -1;
-	index = qblk_graph_add(c->graph, qblk_image_driver(fd), img->real, fd,
-			       err);
+	if (img->data.fd >= 0) {
+		data = add_leaf(c, &img->data.fd, img->data.real, top, err);
+		if (data < 0)
+			return data;
+	}
+	index = add_leaf(c, &img->fd, img->real, top, err);
 	if (index < 0)
 		return index;
-	ret = common_options(c, &c->graph->defs[index], top, err);
 	/* raw has an offset of its own, other formats get a raw below. */
-	if (!ret && shift && strcmp(format, "raw")) {
+	if (shift && strcmp(format, "raw")) {
 		index = add_above(c, "raw", img->real, top, err);
 		ret = index < 0 ? index : add_offset(c, index, err);
 		shift = false;
@@ -290,9 +476,10 @@ static int add_layer(struct chain *c, struct image *img, bool top, int backing,
 		return index;
 	if (shift)
 		ret = add_offset(c, index, err);
-	if (!ret && backing >= 0)
-		ret = qblk_def_child(&c->graph->defs[index], "backing", NULL,
-				     backing, err);
+	if (!ret && top)
+		ret = add_snapshot(c, &c->graph->defs[index], err);
+	if (!ret)
+		ret = add_children(c, index, img, data, backing, err);
 	return ret ? ret : index;
 }
 
@@ -338,13 +525,33 @@ int chain_build(struct chain *c, const char *path, struct qblk_error *err)
 	return ret < 0 ? ret : 0;
 }
 
-/* 1, 0, or a negative errno */
-static int can_have_backing(struct qblk_sock *sock, const char *name,
-			    struct qblk_error *err)
+/**
+ * struct wanted - children that are looked for in the header of a node
+ * @backing: the backing file
+ * @data: the data file
+ */
+struct wanted {
+	bool backing;
+	bool data;
+};
+
+static bool has_child(const struct qblk_def *def, const char *name)
 {
-	struct json_object *driver = qblk_driver(sock, name, err);
+	size_t i;
+
+	for (i = 0; i < def->nr_children; i++)
+		if (!strcmp(def->children[i].name, name))
+			return true;
+	return false;
+}
+
+/* What the driver can have and the user did not mention */
+static int find_wanted(struct qblk_sock *sock, const struct qblk_def *def,
+		       struct wanted *w, struct qblk_error *err)
+{
+	struct json_object *driver = qblk_driver(sock, def->driver, err);
 	struct json_object *flags = qblk_get(driver, "flags");
-	bool found = false;
+	const char *flag;
 	size_t i;
 
 	if (!driver) {
@@ -352,10 +559,15 @@ static int can_have_backing(struct qblk_sock *sock, const char *name,
 			err->code = EOPNOTSUPP;
 		return -err->code;
 	}
-	for (i = 0; flags && i < json_object_array_length(flags); i++)
-		found |= !strcmp(qblk_get_elem(flags, i), "backing");
+	for (i = 0; flags && i < json_object_array_length(flags); i++) {
+		flag = qblk_get_elem(flags, i);
+		w->backing |= !strcmp(flag, "backing");
+		w->data |= !strcmp(flag, "data-file");
+	}
 	json_object_put(driver);
-	return found;
+	w->backing &= !has_child(def, "backing");
+	w->data &= !has_child(def, "data-file");
+	return 0;
 }
 
 static const char *find_option(const struct qblk_def *def, const char *key)
@@ -366,16 +578,6 @@ static const char *find_option(const struct qblk_def *def, const char *key)
 		if (!strcmp(def->options[i].key, key))
 			return def->options[i].value;
 	return NULL;
-}
-
-static bool has_file(const struct qblk_def *def)
-{
-	size_t i;
-
-	for (i = 0; i < def->nr_children; i++)
-		if (!strcmp(def->children[i].name, "file"))
-			return true;
-	return false;
 }
 
 /*
@@ -413,18 +615,11 @@ static const struct qblk_def *find_file(const struct qblk_graph *g,
 
 /* The header of @def, as an image that has nothing to be opened any more */
 static int image_of_def(struct chain *c, struct image *img,
-			const struct qblk_def *def, struct qblk_error *err)
+			const struct qblk_def *def,
+			const struct qblk_def *file, uint64_t offset,
+			struct qblk_error *err)
 {
-	const struct qblk_def *file;
-	uint64_t offset;
-
-	file = find_file(c->graph, def, &offset);
-	if (!file)
-		return qblk_error_set(err, EINVAL,
-				      "%s node%s%s: where its file is cannot be told, so neither can its backing file; give backing=NODE, or \"backing\": null",
-				      def->driver, def->name ? " " : "",
-				      def->name ? def->name : "");
-	img->path = strdup(file->filename ? file->filename : file->label);
+	image_init(img, strdup(file->filename ? file->filename : file->label));
 	img->real = strdup(file->label);
 	if (!img->path || !img->real)
 		return qblk_error_nomem(err);
@@ -435,37 +630,90 @@ static int image_of_def(struct chain *c, struct image *img,
 	return img->header ? 0 : -err->code;
 }
 
-/*
- * An image without its backing file reads as zeroes where it has no data, and a
- * write copies these zeroes up: so it is left out only where there is none, or
- * where the user says so.
- */
-int chain_backing(void *arg, const struct qblk_def *def, int *index,
-		  struct qblk_error *err)
+static bool is_read_only(const struct qblk_def *def)
 {
-	struct chain *c = arg;
-	struct image *imgs;
+	const char *text = find_option(def, "read-only");
+
+	return text && !strcmp(text, "on");
+}
+
+static int find_data(struct chain *c, struct image *imgs, struct qblk_def *def,
+		     struct qblk_error *err)
+{
+	bool read_only = is_read_only(def);
+	int index, ret;
+
+	ret = open_data(c, imgs, 0, NULL, read_only, err);
+	if (ret || imgs[0].data.fd < 0)
+		return ret;
+	index = add_leaf(c, &imgs[0].data.fd, imgs[0].data.real, !read_only,
+			 err);
+	if (index < 0)
+		return index;
+	return qblk_def_child(def, "data-file", NULL, index, err);
+}
+
+static int find_backing(struct chain *c, struct image *imgs, int *nr,
+			struct qblk_def *def, struct qblk_error *err)
+{
+	int index, ret;
+
+	ret = open_backing(c, imgs, nr, err);
+	if (ret || *nr == 1)
+		return ret;
+	index = add_layers(c, imgs, *nr, 1, err);
+	if (index < 0)
+		return index;
+	return qblk_def_child(def, "backing", NULL, index, err);
+}
+
+static int find_children(struct chain *c, struct qblk_def *def,
+			 const struct qblk_def *file, uint64_t offset,
+			 const struct wanted *w, struct qblk_error *err)
+{
+	struct image *imgs = calloc(QBLK_MAX_CHAIN, sizeof(*imgs));
 	int nr = 1;
 	int ret;
 
-	*index = -1;
-	if (c->no_backing)
-		return 0;
-	ret = can_have_backing(c->sock, def->driver, err);
-	/* The kernel says best that a node has no file at all. */
-	if (ret <= 0 || !has_file(def))
-		return ret < 0 ? ret : 0;
-	imgs = calloc(QBLK_MAX_CHAIN, sizeof(*imgs));
 	if (!imgs)
 		return qblk_error_nomem(err);
-	imgs[0].fd = -1;
-	ret = image_of_def(c, &imgs[0], def, err);
-	if (!ret)
-		ret = open_backing(c, imgs, &nr, err);
-	if (!ret && nr > 1) {
-		*index = add_layers(c, imgs, nr, 1, err);
-		ret = *index < 0 ? *index : 0;
-	}
+	ret = image_of_def(c, &imgs[0], def, file, offset, err);
+	if (!ret && w->data)
+		ret = find_data(c, imgs, def, err);
+	if (!ret && w->backing)
+		ret = find_backing(c, imgs, &nr, def, err);
 	free_images(imgs, nr);
 	return ret;
+}
+
+/*
+ * An image without its backing file reads as zeroes where it has no data, and a
+ * write copies these zeroes up: so it is left out only where there is none, or
+ * where the user says so.  Without its data file, the kernel refuses it.
+ */
+int chain_header(void *arg, struct qblk_def *def, struct qblk_error *err)
+{
+	const struct qblk_def *file;
+	struct wanted w = {};
+	struct chain *c = arg;
+	uint64_t offset;
+	int ret;
+
+	ret = find_wanted(c->sock, def, &w, err);
+	if (!ret && w.backing && c->no_backing) {
+		ret = qblk_def_child(def, "backing", NULL, QBLK_NO_CHILD, err);
+		w.backing = false;
+	}
+	/* The kernel says best that a node has no file at all. */
+	if (ret || !(w.backing || w.data) || !has_child(def, "file"))
+		return ret;
+	file = find_file(c->graph, def, &offset);
+	if (file)
+		return find_children(c, def, file, offset, &w, err);
+	if (!w.backing)
+		return 0;
+	return qblk_error_set(err, EINVAL,
+			      "%s node%s%s: where its file is cannot be told, so neither can its backing file; give backing=NODE, or \"backing\": null",
+			      def->driver, def->name ? " " : "",
+			      def->name ? def->name : "");
 }

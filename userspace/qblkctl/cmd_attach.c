@@ -13,7 +13,10 @@
  * @image_opts: graph in QEMU's syntax, instead of an image
  * @node: existing node, instead of an image
  * @backing_dir: where backing files are
+ * @data_file: data file of the image, or NULL
  * @discard: ``unmap``, ``ignore`` or NULL
+ * @detect_zeroes: ``off``, ``on``, ``unmap`` or NULL
+ * @snapshot: internal snapshot to show, or NULL
  * @offset: of the image in its file, bytes
  * @sector: logical block size, bytes, or 0
  * @queues: hardware queues, or 0
@@ -27,7 +30,10 @@ struct attach_opts {
 	const char *image_opts;
 	const char *node;
 	const char *backing_dir;
+	const char *data_file;
 	const char *discard;
+	const char *detect_zeroes;
+	const char *snapshot;
 	uint64_t offset;
 	uint64_t sector;
 	uint64_t queues;
@@ -45,6 +51,8 @@ const struct arg_row attach_rows[] = {
 	  "format of the image, such as qcow2 or raw" },
 	{ 'r', "read-only", NULL, ARG_FLAG, AT(read_only),
 	  "refuse writes" },
+	{ 'l', "load-snapshot", "SNAPSHOT", ARG_TEXT, AT(snapshot),
+	  "show an internal snapshot, read-only: its id or name" },
 	{ 0, "name", "NAME", ARG_TEXT, AT(name),
 	  "name of the disk (default: that of the device)" },
 	{ 0, "image-opts", "OPTIONS", ARG_TEXT, AT(image_opts),
@@ -55,6 +63,8 @@ const struct arg_row attach_rows[] = {
 	  "leave backing files out" },
 	{ 0, "backing-dir", "DIR", ARG_TEXT, AT(backing_dir),
 	  "where relative names of backing files start" },
+	{ 0, "data-file", "FILE", ARG_TEXT, AT(data_file),
+	  "where the data is (default: what the header names)" },
 	{ 'o', "offset", "SIZE", ARG_SIZE, AT(offset),
 	  "where the image starts in its file" },
 	{ 's', "sector-size", "SIZE", ARG_SIZE, AT(sector),
@@ -63,6 +73,8 @@ const struct arg_row attach_rows[] = {
 	  "do not look for partitions" },
 	{ 0, "discard", "unmap|ignore", ARG_TEXT, AT(discard),
 	  "pass discards on (default) or drop them" },
+	{ 0, "detect-zeroes", "off|on|unmap", ARG_TEXT, AT(detect_zeroes),
+	  "what becomes of writes that are all zero" },
 	{ 0, "queues", "N", ARG_NUMBER, AT(queues),
 	  "hardware queues (default: one per CPU)" },
 	{}
@@ -77,10 +89,16 @@ static const char *misplaced_option(const struct attach_opts *o)
 		return "--backing-dir";
 	if (o->node && o->no_backing)
 		return "--no-backing";
+	if (o->data_file)
+		return "--data-file";
 	if (o->offset)
 		return "--offset";
 	if (o->discard)
 		return "--discard";
+	if (o->detect_zeroes)
+		return "--detect-zeroes";
+	if (o->snapshot)
+		return "--load-snapshot";
 	return NULL;
 }
 
@@ -148,9 +166,12 @@ static int graph_of_image(struct qblk_sock *sock, struct qblk_graph *g,
 		.graph = g,
 		.format = o->format,
 		.backing_dir = o->backing_dir,
+		.data_file = o->data_file,
 		.no_backing = o->no_backing,
-		.read_only = o->read_only,
+		.read_only = o->read_only || o->snapshot,
 		.discard = o->discard,
+		.detect_zeroes = o->detect_zeroes,
+		.snapshot = o->snapshot,
 		.offset = o->offset,
 	};
 	int ret;
@@ -175,7 +196,7 @@ static int graph_of_options(struct qblk_sock *sock, struct qblk_graph *g,
 
 	if (!tree)
 		return -err->code;
-	ret = qblk_graph_build(g, tree, o->read_only, chain_backing, &c, err);
+	ret = qblk_graph_build(g, tree, o->read_only, chain_header, &c, err);
 	json_object_put(tree);
 	return ret;
 }
@@ -249,6 +270,7 @@ int cmd_attach(const struct command *cmd, const void *opts, int argc,
 	qblk_close(sock);
 	if (!disk)
 		return fail(cmd, path ? path : o->node, &err);
+	print_warnings(cmd, disk);
 	name = qblk_get_str(disk, "disk");
 	wait_for_disk(name, since);
 	printf("/dev/%s\n", name);

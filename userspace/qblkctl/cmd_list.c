@@ -32,6 +32,8 @@ static const struct column columns[] = {
 	{ "IMAGE", "image", COLUMN_TEXT, true, "path of the image" },
 	{ "BACKING", "backing", COLUMN_TEXT, false,
 	  "path of the backing file" },
+	{ "DATA-FILE", "data-file", COLUMN_TEXT, false,
+	  "path of the data file" },
 	{ "LAYERS", "layers", COLUMN_NUMBER, false, "images in the chain" },
 	{ "NODE", "root", COLUMN_TEXT, false, "node at the top" },
 	{ "MAJ:MIN", "maj:min", COLUMN_TEXT, false, "device number" },
@@ -74,6 +76,8 @@ static void complete_row(struct json_object *disk, struct json_object *nodes)
 
 		add_text(disk, "format", qblk_get_str(top, "driver"));
 		add_text(disk, "image", layer_image(top));
+		add_text(disk, "data-file",
+			 qblk_get_str(qblk_get(top, "data-file"), "image"));
 	}
 	if (nr > 1)
 		add_text(disk, "backing",

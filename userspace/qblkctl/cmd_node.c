@@ -55,7 +55,7 @@ static int parse(struct qblk_sock *sock, const char *text, bool read_only,
 
 	if (!tree)
 		return -err->code;
-	ret = qblk_graph_build(g, tree, read_only, chain_backing, &c, err);
+	ret = qblk_graph_build(g, tree, read_only, chain_header, &c, err);
 	json_object_put(tree);
 	return ret;
 }
@@ -63,8 +63,9 @@ static int parse(struct qblk_sock *sock, const char *text, bool read_only,
 int cmd_node_add(const struct command *cmd, const void *opts, int argc,
 		 char **argv)
 {
-	struct json_object *names = NULL;
+	struct json_object *reply = NULL;
 	const struct node_opts *o = opts;
+	struct json_object *names;
 	struct qblk_graph g = {};
 	struct qblk_error err = {};
 	struct qblk_sock *sock;
@@ -75,16 +76,18 @@ int cmd_node_add(const struct command *cmd, const void *opts, int argc,
 	if (!sock)
 		return fail(cmd, NULL, &err);
 	if (!parse(sock, argv[0], o->read_only, &g, &err))
-		names = qblk_node_add(sock, &g, &err);
+		reply = qblk_node_add(sock, &g, &err);
 	explain_busy(sock, g.busy, &err);
 	qblk_graph_free(&g);
 	qblk_close(sock);
-	if (!names)
+	if (!reply)
 		return fail(cmd, NULL, &err);
+	print_warnings(cmd, reply);
+	names = qblk_get(reply, "nodes");
 	for (i = 0; i < json_object_array_length(names); i++)
 		puts(qblk_get_str(json_object_array_get_idx(names, i),
 				  "node-name"));
-	json_object_put(names);
+	json_object_put(reply);
 	return STATUS_OK;
 }
 

@@ -46,8 +46,19 @@ static void print_disk(struct json_object *disk)
 		print_member(2, keys[i], qblk_get(disk, keys[i]));
 }
 
+static void print_data_file(struct json_object *data)
+{
+	const char *image = qblk_get_str(data, "image");
+
+	print_text("data file", image ? image : qblk_get_str(data, "node-name"));
+	print_text("data file driver", qblk_get_str(data, "driver"));
+	print_text("data file node", qblk_get_str(data, "node-name"));
+	print_bytes("data file size", qblk_get_u64(data, "length"));
+}
+
 static void print_layer(struct json_object *layer, size_t depth)
 {
+	struct json_object *data = qblk_get(layer, "data-file");
 	struct json_object *file = qblk_get(layer, "file");
 	const char *image = layer_image(layer);
 
@@ -59,12 +70,15 @@ static void print_layer(struct json_object *layer, size_t depth)
 	print_bytes("virtual size", qblk_get_u64(layer, "length"));
 	print_member(2, "read-only", qblk_get(layer, "read-only"));
 	print_member(2, "discard", qblk_get(layer, "discard"));
+	print_text("detect-zeroes", qblk_get_str(layer, "detect-zeroes"));
 	if (file) {
 		print_text("file driver", qblk_get_str(file, "driver"));
 		print_text("file node", qblk_get_str(file, "node-name"));
 		print_bytes("file size", qblk_get_u64(file, "length"));
 		print_member(2, NULL, qblk_get(file, "info"));
 	}
+	if (data)
+		print_data_file(data);
 	print_member(2, NULL, qblk_get(layer, "info"));
 }
 

@@ -342,18 +342,25 @@ static bool match_image(const struct stat *st, const void *arg)
 	return st->st_dev == image->st_dev && st->st_ino == image->st_ino;
 }
 
+static bool is_image(const char *path, const struct stat *image)
+{
+	struct stat st;
+
+	return path && !stat(path, &st) && match_image(&st, image);
+}
+
 static void add_disk(struct holders *h, struct json_object *disk,
 		     struct json_object *nodes, const struct stat *image)
 {
-	struct json_object *layers;
-	const char *path;
-	struct stat st;
+	struct json_object *layers, *layer;
 	size_t i;
 
 	layers = find_layers(nodes, qblk_get_str(disk, "root"));
 	for (i = 0; i < json_object_array_length(layers); i++) {
-		path = layer_image(json_object_array_get_idx(layers, i));
-		if (!path || stat(path, &st) || !match_image(&st, image))
+		layer = json_object_array_get_idx(layers, i);
+		if (!is_image(layer_image(layer), image) &&
+		    !is_image(qblk_get_str(qblk_get(layer, "data-file"),
+					   "image"), image))
 			continue;
 		add_holder(h, "attached as /dev/%s",
 			   qblk_get_str(disk, "disk"));

@@ -104,6 +104,18 @@ static const struct command commands[] = {
 	{}
 };
 
+void print_warnings(const struct command *cmd, struct json_object *reply)
+{
+	struct json_object *all = qblk_get(reply, "warnings");
+	size_t i;
+
+	for (i = 0; all && i < json_object_array_length(all); i++) {
+		fprintf(stderr, "qblkctl: %s: warning: ", cmd->name);
+		print_safe(stderr, qblk_get_elem(all, i));
+		putc('\n', stderr);
+	}
+}
+
 int fail(const struct command *cmd, const char *subject,
 	 const struct qblk_error *err)
 {

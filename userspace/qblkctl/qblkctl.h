@@ -125,6 +125,13 @@ int fail(const struct command *cmd, const char *subject,
 	 const struct qblk_error *err);
 
 /**
+ * print_warnings - tell on stderr what the kernel said although it worked
+ * @cmd: the command
+ * @reply: its ``warnings`` are printed
+ */
+void print_warnings(const struct command *cmd, struct json_object *reply);
+
+/**
  * usage_error - report a wrong use of a command on stderr
  * @cmd: the command
  * @fmt: sentence
@@ -312,9 +319,13 @@ void explain_busy(struct qblk_sock *sock, const char *path,
  * @format: of the image, or NULL to look at its header
  * @backing_dir: where relative names are looked up, or NULL for the directory
  *	of the image that has them
+ * @data_file: data file of the image, or NULL for the one its header names
  * @no_backing: leave backing files out
  * @read_only: open the image for reading
  * @discard: discard= of all nodes of the image, or NULL
+ * @detect_zeroes: detect-zeroes= of the image's format, or NULL
+ * @snapshot: internal snapshot of the image to show, or NULL: an id, a name, or
+ *	``snapshot.id=ID,snapshot.name=NAME``
  * @offset: where the image starts in its file
  */
 struct chain {
@@ -322,9 +333,12 @@ struct chain {
 	struct qblk_graph *graph;
 	const char *format;
 	const char *backing_dir;
+	const char *data_file;
 	bool no_backing;
 	bool read_only;
 	const char *discard;
+	const char *detect_zeroes;
+	const char *snapshot;
 	uint64_t offset;
 };
 
@@ -339,16 +353,15 @@ struct chain {
 int chain_build(struct chain *c, const char *path, struct qblk_error *err);
 
 /**
- * chain_backing - define the backing files of a node in a graph of options
+ * chain_header - define the files a header names, in a graph of options
  * @arg: a &struct chain
- * @def: the node, its own children defined
- * @index: gets the position of the node of its backing file, -1 for none
+ * @def: the node, its other children defined; gets what is missing: the backing
+ *	file and all below it, and the data file
  * @err: gets the reason on failure
  *
  * For qblk_graph_build().
  */
-int chain_backing(void *arg, const struct qblk_def *def, int *index,
-		  struct qblk_error *err);
+int chain_header(void *arg, struct qblk_def *def, struct qblk_error *err);
 
 /* layers.c */
 
@@ -358,7 +371,7 @@ int chain_backing(void *arg, const struct qblk_def *def, int *index,
  * @root: name of the node
  *
  * Return: an array of nodes; the node that holds a layer's data is its member
- * ``file``.
+ * ``file``, beside which there may be a ``data-file``.
  */
 struct json_object *find_layers(struct json_object *nodes, const char *root);
 
