@@ -288,7 +288,10 @@ class Builder:
         return attr(number, value, nested=True)
 
     def node(self, where="export", **fields):
-        """A definition; options as a dict, children as [(name, index)]."""
+        """A definition; options as a dict, children as [(name, index)].
+
+        A child is an index, the name of a node, or None to leave it out.
+        """
         body = b""
         for key, value in fields.items():
             if key == "option":
@@ -298,7 +301,8 @@ class Builder:
                                      self.put("option", "value", v))
             elif key == "child":
                 for name, index in value:
-                    which = "index" if isinstance(index, int) else "node"
+                    which = {int: "index", str: "node"}.get(type(index),
+                                                            "none")
                     body += self.put("node", "child",
                                      self.put("child", "name", name) +
                                      self.put("child", which, index))

@@ -32,9 +32,14 @@ MODULE = os.environ.get("QBLK_MODULE",
                         os.path.join(BUILD, os.uname().release, "qblk.ko"))
 SCRATCH = os.environ.get("QBLK_SCRATCH", "/scratch")
 VARIANT = os.environ.get("QBLK_VARIANT", "")
-# The debug kernel does a fraction of the iterations, never none.
+TEST = ""       # the full name of the test that runs
+# Everything, however long it takes
+FULL = bool(os.environ.get("QBLK_CHECK_FULL"))
+# A fraction of the iterations, never none
 SCALE = float(os.environ.get("QBLK_SCALE", "1"))
 SEED = int(os.environ.get("QBLK_SEED", "1"))
+# Which part of a list this kernel has, see some()
+SHARE = int(os.environ.get("QBLK_SHARE", "0"))
 # Limits of time are stretched by this on a slow kernel or a busy host.
 SLOWNESS = float(os.environ.get("QBLK_SLOWNESS", "1"))
 
@@ -68,12 +73,14 @@ def scaled(count, least=1):
 
 
 def some(items):
-    """All of them, or on a slow kernel a part that depends on the seed."""
+    """All of them, or a part that depends on the seed; with the same seed, the
+    halves of the two stock kernels are all."""
     items = list(items)
     if SCALE >= 1:
         return items
-    count = max(1, int(len(items) * SCALE))
-    return [items[(SEED + n) % len(items)] for n in range(count)]
+    count = math.ceil(len(items) * SCALE)
+    start = SEED + SHARE * count
+    return [items[(start + n) % len(items)] for n in range(count)]
 
 
 def rng(salt=""):
@@ -135,12 +142,26 @@ def attach_fails(image, *options, code=(FAILED,), says=None, timeout=120):
     return done
 
 
+def layers(dev):
+    """What show tells of the images of a disk, from the top down."""
+    return json.loads(ctl("show", "--json", dev).stdout)["layers"]
+
+
+def diskseq(dev):
+    """The number of this disk, which no later one has; None if there is none."""
+    try:
+        return read_file(f"/sys/block/{os.path.basename(dev)}/diskseq")
+    except OSError:
+        return None
+
+
 def detach(dev, *options, ok=(OK,), timeout=120):
+    """qblkctl detach.  The name may be another disk's right afterwards."""
+    before = diskseq(dev) if dev.startswith("/dev/") else None
     done = ctl("detach", *options, dev, ok=ok, timeout=timeout)
-    if done.returncode == 0 and dev.startswith("/dev/"):
-        gone = f"/sys/block/{os.path.basename(dev)}"
-        check("--lazy" in options or not os.path.exists(gone),
-              f"{gone} is there after detach")
+    if done.returncode == 0 and before and "--lazy" not in options:
+        check(diskseq(dev) != before,
+              f"/sys/block/{os.path.basename(dev)} is there after detach")
     return done
 
 
@@ -206,6 +227,40 @@ def fixture_path(name):
     return os.path.join(os.environ["QBLK_FIXTURES"], name)
 
 
+def export(path, origin):
+    """Hands a file to the test's verify(), on the host; see imported().
+
+    False in a machine that no host waits for: verify() is to be called there.
+    """
+    if "QBLK_RESULTS" not in os.environ:
+        return False
+    folder = os.path.join(os.environ["QBLK_RESULTS"], TEST)
+    os.makedirs(folder, exist_ok=True)
+    difference(path, origin, os.path.join(folder, os.path.basename(path)))
+    return True
+
+
+def imported(path, origin):
+    """What export() was given, with the same origin."""
+    difference(path, origin, f"{path}.tmp")
+    os.rename(f"{path}.tmp", path)
+
+
+def difference(a, b, target):
+    """XORs a, whose size counts, with b: to write through 9p is slow, and most
+    of an image is as it was.  To do it twice gives a back."""
+    with open(a, "rb", buffering=0) as x, open(b, "rb", buffering=0) as y, \
+         open(target, "wb", buffering=0) as dst:
+        while True:
+            left = x.read(256 * KIB)
+            if not left:
+                break
+            right = y.read(len(left)).ljust(len(left), b"\0")
+            both = int.from_bytes(left, "big") ^ int.from_bytes(right, "big")
+            write_runs(dst, both.to_bytes(len(left), "big"), 4 * KIB)
+        dst.truncate(x.tell())
+
+
 def copy_sparse(source, target):
     with open(source, "rb", buffering=0) as src, \
          open(target, "wb", buffering=0) as dst:
@@ -213,11 +268,22 @@ def copy_sparse(source, target):
             data = src.read(256 * KIB)
             if not data:
                 break
-            if data.count(0) == len(data):
-                dst.seek(len(data), os.SEEK_CUR)
-            else:
-                dst.write(data)
+            write_runs(dst, data, 256 * KIB)
         dst.truncate(src.tell())
+
+
+def write_runs(dst, data, hole):
+    """Writes data with holes where whole pieces of that length are zero."""
+    start = None
+    for pos in range(0, len(data) + hole, hole):
+        part = data[pos:pos + hole]
+        if part.count(0) != len(part):
+            start = pos if start is None else start
+        elif start is not None:
+            dst.write(data[start:pos])
+            start = None
+        if start is None:
+            dst.seek(len(part), os.SEEK_CUR)
 
 
 def write_sparse(path, data):
@@ -502,6 +568,34 @@ class Model:
         return path
 
 
+class Versions:
+    """What each sector may hold: several things, where a write has failed."""
+
+    def __init__(self, data):
+        self.now = [{data[at:at + SECTOR]}
+                    for at in range(0, len(data), SECTOR)]
+        self.flushed()
+
+    def flushed(self):
+        self.stable = list(self.now)
+
+    def changed(self, offset, data, worked):
+        for at in range(0, len(data), SECTOR):
+            sector = (offset + at) // SECTOR
+            new = {data[at:at + SECTOR]}
+            self.stable[sector] = self.stable[sector] | new
+            self.now[sector] = new if worked else self.now[sector] | new
+
+    @staticmethod
+    def expect(some, offset, data, what):
+        for at in range(0, len(data), SECTOR):
+            part = data[at:at + SECTOR]
+            check(part in some[(offset + at) // SECTOR],
+                  f"{what}: sector {(offset + at) // SECTOR} holds "
+                  f"{part[:16].hex()}..., which is none of "
+                  f"{len(some[(offset + at) // SECTOR])} versions")
+
+
 class Workload:
     """Random I/O on a Disk, checked against a Model after every step."""
 
@@ -672,6 +766,15 @@ def find_module(release):
             if magic and magic[0] == release:
                 return path
     return None
+
+
+def module_for(kernel):
+    """The qblk.ko for 6.1, 6.12 or debug; on the host."""
+    release = run(os.path.join(ROOT, "tools/vm/run"), "-k", kernel,
+                  "--print-kernel").stdout.strip()
+    path = os.environ.get("QBLK_MODULE") or find_module(release)
+    check(path, f"no qblk.ko is built for {release}")
+    return path
 
 
 def module_loaded():

@@ -129,9 +129,17 @@ class Reader:
         self.bits = head.get("cluster_bits")
         self.size = head.get("size")
         self.per_table = self.cluster // 8
+        self.head = head
         l1 = self.at(head.l1, 8 * head.get("l1_size"))
         self.l1 = struct.unpack(f">{head.get('l1_size')}Q", l1)
         self.tables = {}
+
+    def refblocks(self):
+        """Offsets of the refcount blocks."""
+        table = self.at(self.head.reftable, self.cluster *
+                        self.head.get("refcount_table_clusters"))
+        entries = struct.unpack(f">{len(table) // 8}Q", table)
+        return [e & ~0x1ff for e in entries if e & ~0x1ff]
 
     def table(self, index):
         if index not in self.tables:

@@ -7,11 +7,17 @@
   # cost: SECONDS         what it takes on a stock kernel, to balance machines
   # needs: udev           a machine with systemd-udevd running
   # needs: host           runs on the host and starts machines itself
+  # kernels: 6.12 debug   left out with others, unless it is asked for by name
+                          or QBLK_CHECK_FULL is set
+  # kernels: either       on one of 6.1 and 6.12, by the seed: what it tests does
+                          not depend on the kernel
 """
 
 import os
 import re
 from dataclasses import dataclass, field
+
+import lib
 
 TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tests")
 
@@ -26,6 +32,7 @@ class Test:
     timeout: float
     cost: float
     needs: list = field(default_factory=list)
+    kernels: list = field(default_factory=list)
 
 
 def header(path):
@@ -33,7 +40,7 @@ def header(path):
     with open(path, encoding="utf-8") as f:
         for line in f.readlines()[:30]:
             match = re.match(
-                r"# (about|variants|timeout|cost|needs): (.*)", line)
+                r"# (about|variants|timeout|cost|needs|kernels): (.*)", line)
             if match:
                 out[match[1]] = match[2].strip()
     return out
@@ -53,7 +60,8 @@ def load():
             out[name] = Test(name, stem, variant, path, head.get("about", ""),
                              float(head.get("timeout", 60)),
                              float(head.get("cost", 5)),
-                             head.get("needs", "").split())
+                             head.get("needs", "").split(),
+                             head.get("kernels", "").split())
     return out
 
 
@@ -61,11 +69,28 @@ def find(name):
     return load()[name]
 
 
-def select(patterns):
+def share(kernel):
+    """The number of a kernel among those that share tests."""
+    return ("6.12", "6.1", "debug").index(kernel)
+
+
+def wanted(tests, kernel, seed):
+    """Those of a kernel when none is asked for by name."""
+    if lib.FULL:
+        return tests
+    # Longest first, so that none of the two has much more to do.
+    turns = sorted((t for t in tests if "either" in t.kernels),
+                   key=lambda t: -t.cost)
+    mine = turns if kernel == "debug" else turns[(share(kernel) + seed) % 2::2]
+    return [t for t in tests
+            if t in mine or not t.kernels or kernel in t.kernels]
+
+
+def select(patterns, kernel, seed=0):
     """Tests named NAME, NAME:VARIANT or by a prefix of NAME ending in '*'."""
     tests = load()
     if not patterns:
-        return list(tests.values())
+        return wanted(list(tests.values()), kernel, seed)
     out = []
     for pattern in patterns:
         match = [t for t in tests.values()

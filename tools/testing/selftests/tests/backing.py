@@ -4,8 +4,11 @@
 # timeout: 150
 """Reads through chains and copy on write out of them."""
 
+import errno
+import json
 import os
 
+import genl
 import lib
 from lib import KIB, MIB, check
 
@@ -224,6 +227,35 @@ def test_backing_is_not_forgotten():
     said = node_add_fails(f"driver=nosuch,file.filename={image}",
                           (lib.UNSUPPORTED,))
     check("nosuch" in said, said)
+
+
+def test_left_out_explicitly():
+    """The kernel takes no image without the base its header names."""
+    spec = genl.Spec()
+    build = genl.Builder(spec)
+    add, delete = (spec.ops[n]["id"] for n in ("node-add", "node-del"))
+    name = build.put("node", "name", "top")
+    image = clone("same.qcow2", "same.raw")
+    with open(image, "r+b") as f, genl.connect(spec) as net:
+        def call(*children):
+            return net.call(add, build.node("graph", driver="file",
+                                            fd=f.fileno()) +
+                            build.node("graph", driver="qcow2", name="top",
+                                       child=[("file", 0), *children]))
+
+        for children, says in (
+                ((), "'same.raw'"),
+                ((("backing", None), ("backing", 0)), "given twice"),
+                ((("backing", None), ("backing", None)), "given twice"),
+                ((("data-file", None),), "cannot be left out")):
+            reply = call(*children)
+            check(reply.error == errno.EINVAL and says in reply.text,
+                  f"{children}: {reply.error} {reply.text}")
+        reply = call(("backing", None))
+        check(not reply.error, reply.text)
+        check(not net.call(delete, name).error, "node-del")
+    for node in json.loads(lib.ctl("node", "list", "-J").stdout)["nodes"]:
+        lib.ctl("node", "del", node["node-name"])
 
 
 def test_relative_to_link():

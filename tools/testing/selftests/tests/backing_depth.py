@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: a chain of 200 images attaches, one of 201 and a loop do not
+# kernels: either
 # cost: 15
 # timeout: 120
 """Limits of a chain; all images of a deep chain are open at once."""

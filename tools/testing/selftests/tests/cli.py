@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: list, show, drivers, version, help, sysfs; JSON and exit codes
+# kernels: either
 # cost: 20
 # timeout: 90
 """What a user or a script reads."""

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: zlib and zstd images: read back, overwritten, discarded
 # variants: zlib zstd
+# kernels: either
 # cost: 25
 # timeout: 120
 """Images made by qemu-img convert -c."""
 
 import os
+import threading
 
 import lib
 from lib import KIB, MIB, check
@@ -81,6 +83,80 @@ def test_overwrite():
         raw = model.save(lib.scratch("model.raw"))
         lib.img_compare(image, raw)
         os.unlink(raw)
+
+
+def decompressed(dev):
+    """What is kept: number of bytes, of hits and of misses; none of them is
+    shown until the first cluster is decompressed."""
+    info = lib.layers(dev)[0]["info"]
+    size, *numbers = (info.get(f"decompressed-{w}", 0)
+                      for w in ("size", "used", "hits", "misses"))
+    check(numbers[0] <= size, info)
+    return numbers
+
+
+def test_small_reads_decompress_once():
+    image = lib.fixture(f"{lib.VARIANT}-64k.qcow2")
+    model = expected()
+    with lib.Attached(image, "-r") as dev, \
+         lib.Disk(dev, readonly=True) as disk:
+        # Who looks for partitions reads, too.
+        before = sum(decompressed(dev)[1:])
+        for at in range(0, MIB, 4 * KIB):
+            model.expect(at, disk.read(at, 4 * KIB))
+        used, hits, misses = decompressed(dev)
+        check(0 < misses <= 16 and hits + misses - before == 16 * misses,
+              f"{hits} hits, {misses} misses, {before} before")
+        check(used == misses * 64 * KIB, f"{used} bytes are kept")
+        # Large ones are not kept, but what is there is of use.
+        for at in range(0, 3 * MIB, MIB):
+            model.expect(at, disk.read(at, MIB))
+        check(decompressed(dev) == [used, hits + misses, misses],
+              f"{decompressed(dev)}")
+
+
+def read_all_the_time(dev, model, source, stop, errors):
+    try:
+        with lib.Disk(dev, readonly=True) as disk:
+            while not stop.is_set():
+                length = source.choice((4 * KIB, 300 * KIB, MIB))
+                at = source.randrange(0, SIZE // 2 - length, 512)
+                model.expect(at, disk.read(at, length))
+    except (OSError, lib.Fail) as e:
+        errors.append(e)
+
+
+def test_readers_beside_a_writer():
+    """One half is read on all CPUs while the other half is overwritten."""
+    image = lib.fixture(f"{lib.VARIANT}-64k.qcow2")
+    model = expected()
+    source = lib.rng("beside")
+    stop, errors = threading.Event(), []
+    with lib.Attached(image, "-f", "qcow2") as dev, lib.Disk(dev) as disk:
+        readers = [threading.Thread(target=read_all_the_time, args=(
+            dev, expected(), lib.rng(f"reader {n}"), stop, errors))
+            for n in range(3)]
+        for reader in readers:
+            reader.start()
+        for _ in range(lib.scaled(30, 10)):
+            length = source.randrange(512, 100 * KIB, 512)
+            at = source.randrange(SIZE // 2 // 512 * 512, SIZE - length, 512)
+            data = source.randbytes(length)
+            disk.write(at, data)
+            model.write(at, data)
+            # What is not flushed is not free to be used again.
+            if source.random() < 0.3:
+                disk.flush()
+            # The neighbours share host clusters with what was overwritten.
+            at = source.randrange(SIZE // 2 // 512 * 512, SIZE - 4096, 512)
+            model.expect(at, disk.read(at, 4096))
+        stop.set()
+        for reader in readers:
+            reader.join()
+        check(not errors, errors)
+        lib.verify(disk, model)
+    lib.img_check(image)
+    lib.img_compare(image, model.save(lib.scratch("model.raw")))
 
 
 def test_copy_on_write_from_compressed():

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# about: power cuts at hundreds of points of a write log
+# about: power cuts at 500 points of the write logs of many workloads
 # needs: host
-# cost: 100
-# timeout: 600
+# kernels: 6.12
+# cost: 150
+# timeout: 900
 exec "$(dirname "$(realpath "$0")")/../../crash/crash_test" "$@"

@@ -142,6 +142,15 @@ def test_over_backing_file():
         check(disk.read(2 * MIB, MIB) == b"\x07" * MIB, "MiB 2 was lost")
 
 
+def snapshot_is_whole(image):
+    lib.img_check(image)
+    lib.run("qemu-img", "convert", "-l", "one", "-O", "raw", image,
+            lib.scratch("one.raw"))
+    with open(lib.scratch("one.raw"), "rb") as f:
+        check(f.read(4 * MIB) == b"\x09" * (4 * MIB),
+              "the snapshot's data changed")
+
+
 def test_snapshot_keeps_its_clusters():
     """Clusters with refcount 2: the snapshot's content survives."""
     image = lib.fixture("snap.qcow2")
@@ -154,9 +163,64 @@ def test_snapshot_keeps_its_clusters():
         check(disk.read(2 * MIB, MIB) ==
               b"\x55" * (100 * KIB) + b"\x09" * (MIB - 100 * KIB),
               "wrong data after copy on write")
-    lib.img_check(image)
-    lib.run("qemu-img", "convert", "-l", "one", "-O", "raw", image,
-            lib.scratch("one.raw"))
-    with open(lib.scratch("one.raw"), "rb") as f:
-        check(f.read(4 * MIB) == b"\x09" * (4 * MIB),
-              "the snapshot's data changed")
+    snapshot_is_whole(image)
+
+
+def with_options(image, *options):
+    return lib.Attached(",".join(("driver=qcow2", "discard=unmap", *options,
+                                  "file.driver=file", "file.discard=unmap",
+                                  f"file.filename={image}")), "--image-opts")
+
+
+def test_pass_discard_request():
+    """Off: clusters are freed in the image, and the file keeps its size."""
+    for word, most in (("on", 6 * MIB), ("off", None)):
+        image = lib.fixture("v3.qcow2")
+        with with_options(image, f"pass-discard-request={word}") as dev, \
+             lib.Disk(dev) as disk:
+            fill(disk, 0, NORMAL)
+            disk.flush()
+            disk.discard(0, NORMAL)
+            disk.flush()
+        usage = lib.disk_usage(image)
+        check(usage <= most if most else usage >= NORMAL,
+              f"pass-discard-request={word}: the file takes {usage} bytes")
+        check(allocated(image) == 0, f"{allocated(image)} bytes are mapped")
+        lib.img_check(image)
+
+
+def test_no_unref():
+    """Discarded clusters keep their place: they are zeroes there, and reused."""
+    image = lib.fixture("v3.qcow2")
+    with with_options(image, "discard-no-unref=on") as dev, \
+         lib.Disk(dev) as disk:
+        fill(disk, 0, NORMAL)
+        disk.flush()
+        full = lib.disk_usage(image)
+        disk.discard(MIB, 8 * MIB)
+        disk.punch(10 * MIB, 2 * MIB)
+        disk.flush()
+        all_zero(disk, MIB, 8 * MIB, "no-unref")
+        all_zero(disk, 10 * MIB, 2 * MIB, "no-unref, punched")
+        usage = lib.disk_usage(image)
+        check(usage <= full - 9 * MIB, f"{full} bytes before, {usage} after")
+        for start, length in ((2 * MIB, 3 * MIB + 512), (10 * MIB, MIB)):
+            disk.write(start, b"\xc3" * length)
+        disk.flush()
+        check(disk.read(5 * MIB, 1024) == b"\xc3" * 512 + bytes(512),
+              "the rest of a reused cluster is not zero")
+        check(disk.read(9 * MIB, MIB) == b"\x0a" * MIB, "MiB 9 was lost")
+    end = lib.img_check(image)["image-end-offset"]
+    check(end <= NORMAL + MIB, f"image ends at {end}: clusters were taken anew")
+
+
+def test_no_unref_snapshot():
+    """What a snapshot shares is not made zeroes."""
+    image = lib.fixture("snap.qcow2")
+    with with_options(image, "discard-no-unref=on") as dev, \
+         lib.Disk(dev) as disk:
+        disk.discard(0, 2 * MIB)
+        disk.punch(2 * MIB, MIB)
+        disk.flush()
+        all_zero(disk, 0, 3 * MIB, "no-unref over a snapshot")
+    snapshot_is_whole(image)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: mkfs, mount, copy a tree, umount, fsck, detach, attach, compare
 # variants: ext4 xfs
+# kernels: either
 # cost: 25
 # timeout: 120
 # shellcheck source=tools/testing/selftests/lib.sh

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: fio with verify: 4 jobs, 512 B to 1 MiB, reads, writes, trims
 # variants: fresh warm backing
+# kernels: either
 # cost: 40
 # timeout: 180
 """Jobs side by side in regions of their own, on all CPUs.

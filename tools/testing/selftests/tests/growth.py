@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: refcount blocks and the refcount table grow, with tiny clusters soon
+# kernels: either
 # cost: 20
 # timeout: 120
 """512-byte clusters: 64-bit refcounts need a block for 64 of them."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: make install and uninstall leave nothing; dkms.conf builds
 # needs: host
+# kernels: either
 # cost: 200
 # timeout: 900
 set -euo pipefail

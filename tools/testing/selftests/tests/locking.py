@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: QEMU and qblk keep each other away from a busy image, by name
+# kernels: either
 # cost: 15
 # timeout: 120
 """Byte-range locks as QEMU takes them, in both directions."""

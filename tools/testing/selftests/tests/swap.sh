@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # about: swap on qblk under memory pressure
+# kernels: either
 # cost: 25
 # timeout: 120
 #
@@ -47,10 +48,10 @@ END
 out_before=$(awk '/^pswpout/ { print $2 }' /proc/vmstat)
 mkdir $group
 at_exit "rmdir $group"
-echo 20M >$group/memory.max
+echo 16M >$group/memory.max
 (
 	echo $BASHPID >$group/cgroup.procs
-	exec /usr/bin/python3 pressure.py 36
+	exec /usr/bin/python3 pressure.py 28
 ) || fail "memory came back wrong"
 out=$(($(awk '/^pswpout/ { print $2 }' /proc/vmstat) - out_before))
 echo "  $out pages written out"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: by-uuid, by-label, by-id and partition links with udev
 # needs: udev
+# kernels: either
 # cost: 20
 # timeout: 90
 # shellcheck source=tools/testing/selftests/lib.sh
