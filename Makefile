@@ -79,6 +79,17 @@ check-selftests:	## only the selftests, on all kernels
 	@tools/deps
 	@tools/check selftests
 
+.PHONY: crash
+crash:			## cut the power at 8000 points of write logs, kill 50 machines
+	@tools/deps
+	@tools/testing/crash/run
+
+.PHONY: fuzz
+fuzz:			## fuzz each parser for 10 minutes, attach 20000 mutated images
+	@tools/deps
+	@tools/testing/fuzz/codec -t 600
+	@tools/testing/fuzz/images
+
 .PHONY: regen
 regen:			## regenerate what comes from the netlink specification
 	@tools/deps
