@@ -92,9 +92,11 @@ struct sample {
 	uint8_t *flat;
 };
 
+/* Others attach, too: a name is soon used again, @seq never is. */
 struct disk {
 	char name[32];
 	int fd;
+	uint64_t seq;
 	uint64_t size;
 };
 
@@ -359,11 +361,26 @@ static bool attach(const struct image *image, bool ro, struct disk *disk)
 	return true;
 }
 
+static bool is_there(const struct disk *disk)
+{
+	unsigned long long seq = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/diskseq", disk->name);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%llu", &seq) != 1)
+		seq = 0;
+	fclose(f);
+	return seq == disk->seq;
+}
+
 /* A last flush may fail; the disk goes away all the same. */
 static void detach(const struct disk *disk)
 {
 	struct qblk_error error = {};
-	char path[64];
 
 	if (qblk_export_del(sock, disk->name, NULL, QBLK_DETACH_MODE_SYNC,
 			    &error)) {
@@ -374,9 +391,8 @@ static void detach(const struct disk *disk)
 				    QBLK_DETACH_MODE_FORCE, &error))
 			wrong("detach: %s", error.text);
 	}
-	snprintf(path, sizeof(path), "/sys/block/%s", disk->name);
-	if (!access(path, F_OK))
-		wrong("%s is left", path);
+	if (is_there(disk))
+		wrong("%s is left", disk->name);
 }
 
 /* Requests */
@@ -469,7 +485,8 @@ static void use(struct disk *disk, const struct image *image, bool ro,
 
 	disk->fd = open_at("/dev", disk->name,
 			   O_DIRECT | (ro ? O_RDONLY : O_RDWR));
-	if (ioctl(disk->fd, BLKGETSIZE64, &disk->size))
+	if (ioctl(disk->fd, BLKGETSIZE64, &disk->size) ||
+	    ioctl(disk->fd, BLKGETDISKSEQ, &disk->seq))
 		err(1, "%s", disk->name);
 	if (!disk->size)
 		counts[EMPTY]++;
