@@ -21,6 +21,10 @@ import lib
 
 TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tests")
 
+# In the folder that a machine shares with the host: a file for each test that no
+# machine has taken yet, "NUMBER NAME", to be taken in this order by removing it.
+QUEUE = ".queue"
+
 
 @dataclass
 class Test:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: a full file system: writes fail, the image stays consistent, recovers
+# kernels: either
 # cost: 25
 # timeout: 120
 """Space runs out in the middle of allocations."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: lazy refcounts, the dirty bit, and the rebuild of refcounts at attach
+# kernels: either
 # cost: 40
 # timeout: 300
 """Images that were not closed: left by qblk for QEMU, and by QEMU for qblk."""

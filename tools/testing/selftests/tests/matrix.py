@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # about: images of every kind: read, written, and read and checked by QEMU
 # variants: even odd
+# kernels: either
 # cost: 60
 # timeout: 240
 """{compat} x {cluster size} x {refcount width} x {L2 entries} x {compression} x
