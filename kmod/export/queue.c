@@ -281,9 +281,13 @@ static bool qblk_leaf_is_in_fs(const struct qblk_node *leaf)
  * context of whoever submitted the bio.  That must not be a task inside a
  * transaction of the file system above, since journal handles hang off the
  * task, nor one in memory reclaim, nor one which is on its way through another
- * such disk already; not one that must not block, since no file system promises
- * that for memory; and not one with a limit on the size of its files, which
+ * such disk already; nor one with a limit on the size of its files, which
  * would be held against the image.  The worker enters it then.
+ *
+ * One who submits with REQ_NOWAIT may: the leaf asks with IOCB_NOWAIT whoever
+ * submits, which is what io_uring asks of a file itself.  Neither there nor
+ * here does it keep anybody from waiting for memory, which he who made the bio
+ * has done as well.
  */
 static bool qblk_may_enter_fs(struct request *rq)
 {
@@ -292,8 +296,7 @@ static bool qblk_may_enter_fs(struct request *rq)
 
 	if (op_is_write(req_op(rq)) && rlimit(RLIMIT_FSIZE) != RLIM_INFINITY)
 		return false;
-	return !current->journal_info && !(current->flags & in_io_path) &&
-	       !(rq->cmd_flags & REQ_NOWAIT);
+	return !current->journal_info && !(current->flags & in_io_path);
 }
 
 static int qblk_leaf_submit_fs(struct qblk_node *leaf, struct qblk_io *io)
