@@ -90,6 +90,12 @@ fuzz:			## fuzz each parser for 10 minutes, attach 20000 mutated images
 	@tools/testing/fuzz/codec -t 600
 	@tools/testing/fuzz/images
 
+.PHONY: bench
+bench:			## measure qblk and what people use instead, side by side
+	@tools/deps
+	@$(MAKE) -s --no-print-directory modules userspace KERNEL=6.12
+	@tools/bench/run
+
 .PHONY: regen
 regen:			## regenerate what comes from the netlink specification
 	@tools/deps
