@@ -142,9 +142,14 @@ def attach_fails(image, *options, code=(FAILED,), says=None, timeout=120):
     return done
 
 
+def show(dev):
+    """What show tells of a disk."""
+    return json.loads(ctl("show", "--json", dev).stdout)
+
+
 def layers(dev):
-    """What show tells of the images of a disk, from the top down."""
-    return json.loads(ctl("show", "--json", dev).stdout)["layers"]
+    """Its images, from the top down."""
+    return show(dev)["layers"]
 
 
 def diskseq(dev):

@@ -55,6 +55,35 @@ def test_file_size_limit():
                   "the task's write is not there")
 
 
+def tiers(dev):
+    """How much went out from submitters, and from workers."""
+    shown = lib.show(dev)
+    return shown["tier1"], shown["tier2"]
+
+
+def test_nowait():
+    """Who must not wait is served by the file, without a worker, if it can."""
+    image = lib.fixture("s.qcow2")
+    with lib.Attached(image) as dev, lib.Disk(dev) as disk:
+        disk.write(0, b"\x44" * MIB)
+        before = tiers(dev)
+        for at in range(0, MIB, 65536):
+            view = memoryview(disk.buf)[:4096]
+            view[:] = bytes([at >> 16 | 0x80]) * 4096
+            check(os.pwritev(disk.fd, [view], at, os.RWF_NOWAIT) == 4096,
+                  f"a write at {at} is short")
+            view[:] = bytes(4096)
+            check(os.preadv(disk.fd, [view], at, os.RWF_NOWAIT) == 4096,
+                  f"a read at {at} is short")
+            check(bytes(view) == bytes([at >> 16 | 0x80]) * 4096,
+                  f"other data at {at}")
+        after = tiers(dev)
+        # What the device below cannot take without waiting comes back: on 6.1
+        # that is half of it.
+        check(after[1] - before[1] <= 16,
+              f"tiers 1 and 2 went from {before} to {after}")
+
+
 class FailingFs:
     """A file system on a device that fails, or is slow, until recover()."""
 
