@@ -3,13 +3,13 @@
  * Memory that caches use longer than anybody needs it.
  *
  * Under memory pressure: a shrinker takes clean slices and decompressed clusters
- * nobody uses from all open images, see reclaim.h for its rules.  It runs wherever memory is
- * allocated, that is also under qcow2_state.lock.  Of locks it takes the xa_lock
- * of a cache, and the mutex of the list if nobody has it: who has it allocates
- * nothing and does no I/O, and another CPU that wants memory goes elsewhere
- * instead of waiting.  An image is in the list from the end of its open to the
- * begin of its close, and qcow2_reclaim_del() waits, by the mutex, for a scan
- * that is looking at it.
+ * nobody uses from all open images, see reclaim.h for its rules.  It runs
+ * wherever memory is allocated, that is also under qcow2_state.lock.  Of locks
+ * it takes the xa_lock of a cache, and the mutex of the list if nobody has it:
+ * who has it allocates nothing and does no I/O, and another CPU that wants
+ * memory goes elsewhere instead of waiting.  An image is in the list from the
+ * end of its open to the begin of its close, and qcow2_reclaim_del() waits, by
+ * the mutex, for a scan that is looking at it.
  *
  * cache-clean-interval: a run each so many seconds lets go of the slices that
  * were not used since the one before.  It takes no lock but those of the caches

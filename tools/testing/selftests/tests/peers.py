@@ -101,17 +101,19 @@ def same_for_qemu(image, model):
     lib.img_compare(image, model.save(lib.scratch("peers.raw")))
 
 
-def write_all(image, model):
-    """Warms the tables, and then all write."""
-    with lib.Attached(image) as dev, lib.Disk(dev) as disk:
+def write_all(image, model, steps, discards=False, flushes=20):
+    """Warms the tables; then all write to clusters of their own, and discard some."""
+    with lib.Attached(image, "-f", "qcow2") as dev, lib.Disk(dev) as disk:
         lib.verify(disk, model)
         owned = Owned(model, 4 * KIB, model.size)
 
         def step(number, disk, source, n):
             owned.write(number, disk, source)
-            if n % 20 == 19:
+            if discards and n % 3 == number:
+                owned.discard(number, disk, source)
+            if n % flushes == flushes - 1:
                 disk.flush()
-        Writers(dev, step, lib.scaled(50, 20))
+        Writers(dev, step, steps)
         lib.verify(disk, model)
     same_for_qemu(image, model)
 
@@ -124,7 +126,7 @@ def test_warm_tables():
     model = lib.Model(SIZE, b"\7" * 3 * MIB)
     for at in range(0, 2 * MIB, 16 * KIB):
         model.data[at:at + 4 * KIB] = b"\11" * 4 * KIB
-    write_all(image, model)
+    write_all(image, model, lib.scaled(50, 20))
 
 
 def test_late_discard():
@@ -133,21 +135,8 @@ def test_late_discard():
     with lib.NullBlk("peers", 64) as leaf:
         lib.img_create(leaf, SIZE, cluster_size=4096)
         for path in (image, leaf):
-            model = lib.Model(SIZE)
-            with lib.Attached(path, "-f", "qcow2") as dev, \
-                 lib.Disk(dev) as disk:
-                owned = Owned(model, 4 * KIB, SIZE)
-
-                def step(number, disk, source, n):
-                    # pylint: disable=cell-var-from-loop
-                    owned.write(number, disk, source)
-                    if n % 3 == number:
-                        owned.discard(number, disk, source)
-                    if n % 10 == 9:
-                        disk.flush()
-                Writers(dev, step, lib.scaled(30, 12))
-                lib.verify(disk, model)
-            same_for_qemu(path, model)
+            write_all(path, lib.Model(SIZE), lib.scaled(30, 12),
+                      discards=True, flushes=10)
 
 
 def test_resized():
@@ -155,7 +144,7 @@ def test_resized():
     image = lib.fixture("packed.qcow2")
     with open(lib.fixture_path("some.raw"), "rb") as f:
         model = lib.Model(GROWN, f.read())
-    write_all(image, model)
+    write_all(image, model, lib.scaled(50, 20))
 
 
 def test_refcount_tables():
