@@ -232,23 +232,30 @@ def fixture_path(name):
     return os.path.join(os.environ["QBLK_FIXTURES"], name)
 
 
-def export(path, origin):
-    """Hands a file to the test's verify(), on the host; see imported().
+def export(paths, origin):
+    """Hands files to the test's verify(), on the host; see imported().
 
-    False in a machine that no host waits for: verify() is to be called there.
+    origin(path) is what a file is much like.  False in a machine that no host
+    waits for: what verify() does is to be done there.
     """
     if "QBLK_RESULTS" not in os.environ:
         return False
     folder = os.path.join(os.environ["QBLK_RESULTS"], TEST)
     os.makedirs(folder, exist_ok=True)
-    difference(path, origin, os.path.join(folder, os.path.basename(path)))
+    for path in paths:
+        difference(path, origin(path),
+                   os.path.join(folder, os.path.basename(path)))
     return True
 
 
-def imported(path, origin):
-    """What export() was given, with the same origin."""
-    difference(path, origin, f"{path}.tmp")
-    os.rename(f"{path}.tmp", path)
+def imported(folder, origin):
+    """The names of what export() was given, with the same origin()."""
+    names = sorted(os.listdir(folder))
+    for name in names:
+        path = os.path.join(folder, name)
+        difference(path, origin(path), f"{path}.tmp")
+        os.rename(f"{path}.tmp", path)
+    return names
 
 
 def difference(a, b, target):

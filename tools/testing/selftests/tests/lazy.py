@@ -180,7 +180,7 @@ def origin(path):
 
 def hand_over(kind, *files):
     """To the host, if there is one: what is QEMU's to say takes long here."""
-    if not all([lib.export(f, origin(f)) for f in files]):
+    if not lib.export(files, origin):
         judge(lib.SCRATCH, kind)
 
 
@@ -202,10 +202,8 @@ def judge(folder, kind):
 
 def verify(folder):
     """On the host"""
-    for name in os.listdir(folder):
-        lib.imported(os.path.join(folder, name), origin(name))
-    kinds = [k for k in KINDS
-             if os.path.exists(os.path.join(folder, f"{name_of(k)}.used"))]
+    names = lib.imported(folder, origin)
+    kinds = [k for k in KINDS if f"{name_of(k)}.used" in names]
     judge_all(kinds, lambda kind: judge(folder, kind))
 
 

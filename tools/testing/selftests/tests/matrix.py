@@ -56,13 +56,17 @@ class Brief(ops.Player):
         pass
 
 
+def origin(path):
+    return lib.fixture_path(os.path.basename(path))
+
+
 def export(image, raw):
     """To the host, if there is one: does qblk leave to QEMU what is right?"""
     name = os.path.basename(image)
     os.rename(raw, f"{image}.raw")
-    files = sorted(f for f in os.listdir(lib.SCRATCH) if f.startswith(name))
-    if not all([lib.export(lib.scratch(f), lib.fixture_path(f))
-                for f in files]):
+    files = [lib.scratch(f) for f in sorted(os.listdir(lib.SCRATCH))
+             if f.startswith(name)]
+    if not lib.export(files, origin):
         verify_one(lib.SCRATCH, name)
 
 
@@ -79,9 +83,7 @@ def verify_one(folder, name):
 
 def verify(folder):
     """On the host: of each image, and of its model."""
-    for name in os.listdir(folder):
-        lib.imported(os.path.join(folder, name), lib.fixture_path(name))
-    names = [n for n in sorted(os.listdir(folder)) if n.endswith(".qcow2")]
+    names = [n for n in lib.imported(folder, origin) if n.endswith(".qcow2")]
     failed = []
     for name in names:
         try:

@@ -41,11 +41,15 @@ def fixtures():
 
 # --- what QEMU says -----------------------------------------------------------
 
+def origin(path):
+    return lib.fixture_path("top.raw" if path.endswith(".raw") else
+                            "top.qcow2")
+
+
 def hand_over(image, model):
     """Image and model to the host, or to verify() here."""
     model.save(f"{image}.raw")
-    if not all([lib.export(image, lib.fixture_path("top.qcow2")),
-                lib.export(f"{image}.raw", lib.fixture_path("top.raw"))]):
+    if not lib.export([image, f"{image}.raw"], origin):
         verify_one(image)
 
 
@@ -55,14 +59,11 @@ def verify_one(image):
 
 
 def verify(folder):
-    names = [n for n in os.listdir(folder) if n.endswith(".qcow2")]
+    names = [n for n in lib.imported(folder, origin) if n.endswith(".qcow2")]
     check(names, "nothing was left to look at")
     os.symlink(lib.fixture_path("base.qcow2"), f"{folder}/base.qcow2")
     for name in names:
-        image = os.path.join(folder, name)
-        lib.imported(image, lib.fixture_path("top.qcow2"))
-        lib.imported(f"{image}.raw", lib.fixture_path("top.raw"))
-        verify_one(image)
+        verify_one(os.path.join(folder, name))
 
 
 # --- failing allocations ------------------------------------------------------
