@@ -115,7 +115,9 @@ def test_qemu_nbd():
     nbd = subprocess.Popen(["qemu-nbd", "-f", "qcow2", "-t", "-k", address,
                             image])
     try:
+        # The socket is there before the image is open; an answer is not.
         lib.wait_for(lambda: os.path.exists(address), "qemu-nbd")
+        lib.run("qemu-nbd", "--list", "-k", address)
         done = lib.attach_fails(image, code=(lib.BUSY,))
         check("qemu-nbd" in done.stderr or str(nbd.pid) in done.stderr,
               f"does not name the process: {done.stderr}")
