@@ -52,6 +52,30 @@ int qblk_bounce_init(struct qblk_node *leaf);
 void qblk_bounce_exit(struct qblk_node *leaf);
 void qblk_zeroes_init(void);
 
+/* flat.c */
+#define QBLK_FLAT_BITS		16
+#define QBLK_FLAT_BLOCK		BIT_ULL(QBLK_FLAT_BITS)
+
+/* What is known of a block; mixed: that it has to be walked */
+enum qblk_flat_known { QBLK_FLAT_UNKNOWN, QBLK_FLAT_MIXED, QBLK_FLAT_KNOWN };
+
+/**
+ * struct qblk_flat_where - a place further down
+ * @node: a leaf, or what answers for the rest of the chain
+ * @offset: in @node
+ */
+struct qblk_flat_where {
+	struct qblk_node *node;
+	u64 offset;
+};
+
+bool qblk_flat_applies(const struct qblk_node *node);
+enum qblk_flat_known qblk_flat_find(const struct qblk_node *node, u64 offset,
+				    struct qblk_flat_where *where);
+void qblk_flat_learn(struct qblk_node *node, u64 start,
+		     const struct qblk_flat_where *where);
+void qblk_flat_free(struct qblk_node *node);
+
 /* serialise.c */
 
 /**

@@ -54,12 +54,31 @@ static int tracks_add(struct qblk_tracks *tracks, struct qblk_node *node)
 	return 0;
 }
 
-/* State of one walk: @bytes at @offset of @node are looked for */
+/**
+ * struct walk - state of one walk
+ * @node: in which @bytes at @offset are looked for
+ * @offset: bytes
+ * @bytes: not 0
+ * @flags: QBLK_MAP_*
+ * @flat: the first node below which the chain is known as flat.c knows it, when
+ *	the walk is to find out more: it looks for a block around what was asked
+ * @start: of that block in @flat
+ * @skip: from there to what was asked
+ * @asked: bytes that were
+ * @mixed: something on the way below @flat may move
+ * @plain: flat.c was asked already, or is not to be
+ */
 struct walk {
 	struct qblk_node *node;
 	u64 offset;
 	u64 bytes;
 	unsigned int flags;
+	struct qblk_node *flat;
+	u64 start;
+	u32 skip;
+	u32 asked;
+	bool mixed;
+	bool plain;
 };
 
 static int walk_found(const struct walk *w, enum qblk_map_type type,
@@ -137,6 +156,43 @@ static int walk_node(struct walk *w, struct qblk_mapping *m)
 	return walk_step(w, &ext, m);
 }
 
+/* From here on, look for all of the block around what was asked. */
+static void walk_widen(struct walk *w)
+{
+	w->flat = w->node;
+	w->skip = w->offset & (QBLK_FLAT_BLOCK - 1);
+	w->asked = w->bytes;
+	w->start = w->offset - w->skip;
+	w->offset = w->start;
+	w->bytes = min(QBLK_FLAT_BLOCK, qblk_node_length(w->node) - w->start);
+}
+
+/*
+ * At a node that may know where the walk ends.  What it does not know is found
+ * out without sleeping, which reports no error: what was not asked may be
+ * broken.  Return: the walk goes on elsewhere.
+ */
+static bool walk_flat(struct walk *w)
+{
+	struct qblk_flat_where where;
+
+	/* Longer than a block: a walk takes no longer than what it finds. */
+	if ((w->offset & (QBLK_FLAT_BLOCK - 1)) + w->bytes > QBLK_FLAT_BLOCK)
+		return false;
+	switch (qblk_flat_find(w->node, w->offset, &where)) {
+	case QBLK_FLAT_KNOWN:
+		w->node = where.node;
+		w->offset = where.offset;
+		return true;
+	case QBLK_FLAT_UNKNOWN:
+		if (!(w->flags & QBLK_MAP_MAY_SLEEP))
+			walk_widen(w);
+		return false;
+	default:
+		return false;
+	}
+}
+
 /*
  * A node ends where its length says, whatever the one above believes: past it,
  * reads give zeroes (a short backing file, a file shorter than its last
@@ -159,7 +215,47 @@ static int walk_visit(struct walk *w, struct qblk_mapping *m)
 	w->bytes = min(w->bytes, len - w->offset);
 	if (qblk_node_is_leaf(w->node))
 		return walk_leaf(w, m);
+	if (!w->plain && qblk_flat_applies(w->node)) {
+		w->plain = true;
+		if (walk_flat(w))
+			return 1;
+	}
+	if (w->flat && !w->node->read_only)
+		w->mixed = true;
 	return walk_node(w, m);
+}
+
+static int walk_run(struct walk *w, struct qblk_mapping *m)
+{
+	int ret;
+
+	m->tracks.nr = 0;
+	do {
+		ret = walk_visit(w, m);
+	} while (ret > 0);
+	if (ret)
+		qblk_tracks_release(&m->tracks);
+	return ret;
+}
+
+/*
+ * The walk found something about the block.  Return: @m is the answer, cut to
+ * what was asked.
+ */
+static bool walk_learn(const struct walk *w, struct qblk_mapping *m)
+{
+	u64 end = min(w->start + QBLK_FLAT_BLOCK, qblk_node_length(w->flat));
+	struct qblk_flat_where where = {};
+	bool whole = !w->mixed && m->bytes == end - w->start;
+
+	if (whole)
+		where = (struct qblk_flat_where){ m->node, m->offset };
+	qblk_flat_learn(w->flat, w->start, &where);
+	if (!whole)
+		return false;
+	m->offset += w->skip;
+	m->bytes = w->asked;
+	return true;
 }
 
 int qblk_map(struct qblk_node *root, u64 offset, u64 bytes, unsigned int flags,
@@ -173,12 +269,19 @@ int qblk_map(struct qblk_node *root, u64 offset, u64 bytes, unsigned int flags,
 	};
 	int ret;
 
-	m->tracks.nr = 0;
-	do {
-		ret = walk_visit(&w, m);
-	} while (ret > 0);
-	if (ret)
+	ret = walk_run(&w, m);
+	if (likely(!w.flat) || (!ret && walk_learn(&w, m)))
+		return ret;
+	/* What was asked for is to be found by itself. */
+	if (!ret)
 		qblk_tracks_release(&m->tracks);
-	return ret;
+	w = (struct walk){
+		.node = root,
+		.offset = offset,
+		.bytes = bytes,
+		.flags = flags,
+		.plain = true,
+	};
+	return walk_run(&w, m);
 }
 EXPORT_SYMBOL_GPL(qblk_map);

@@ -107,6 +107,7 @@ static void node_release(struct kref *ref)
 {
 	struct qblk_node *node = container_of(ref, struct qblk_node, ref);
 
+	qblk_flat_free(node);
 	kfree(node->priv);
 	kfree(node->label);
 	kfree(node);

@@ -21,6 +21,7 @@ struct dentry;
 struct file;
 struct qblk_driver;
 struct qblk_err;
+struct qblk_flat;
 struct qblk_opt;
 
 #define QBLK_NODE_NAME_LEN	32	/* with NUL, QEMU's limit */
@@ -154,6 +155,7 @@ struct qblk_child {
  * @dead: forced away: every request fails with -EIO
  * @serialising: requests that overlap must wait, see core/serialise.c
  * @bounce: buffers for unaligned I/O, on leaves
+ * @flat: where walks through the chain end, see core/flat.c; or NULL
  * @debugfs: directory with what the driver tells, or an ERR_PTR
  * @walk: in the list of a walk over the graph
  * @drained: nesting of qblk_drain_begin()
@@ -186,6 +188,7 @@ struct qblk_node {
 	struct srcu_struct io_srcu;
 	struct qblk_serialising *serialising;
 	mempool_t *bounce;
+	struct qblk_flat *flat;
 	struct dentry *debugfs;
 	struct list_head walk;
 	unsigned int drained;
