@@ -29,6 +29,7 @@
  */
 #include <linux/bvec.h>
 #include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -38,6 +39,9 @@
 
 /* Parts to be filled up to this size are written together with the data. */
 #define QCOW2_MERGE_BYTES	(128U << 10)
+
+/* Data up to this size between them is read with them, and thrown away. */
+#define QCOW2_OVERLAY_BYTES	(16U << 10)
 
 /**
  * struct qcow2_plan - how a part of a write is done
@@ -447,15 +451,37 @@ static void qcow2_vec_add_iter(struct qcow2_vec *v, const struct iov_iter *iter,
 		v->bv[v->nr++] = bv;
 }
 
+/*
+ * As few as possible: each is allocated, added to bios and freed by itself.
+ * But no more than one page is worth looking for.
+ */
+static struct page *qcow2_vec_alloc(u64 bytes, u32 *len)
+{
+	int order = min(ilog2(DIV_ROUND_UP_ULL(bytes, PAGE_SIZE)),
+			PAGE_ALLOC_COSTLY_ORDER);
+	struct page *page = NULL;
+
+	for (; !page && order > 0; order--) {
+		page = alloc_pages((QCOW2_GFP_TRY & ~__GFP_DIRECT_RECLAIM) |
+				   __GFP_COMP, order);
+		*len = min_t(u64, bytes, PAGE_SIZE << order);
+	}
+	if (page)
+		return page;
+	*len = min_t(u64, bytes, PAGE_SIZE);
+	return alloc_page(QCOW2_GFP_TRY);
+}
+
 static int qcow2_vec_add_pages(struct qcow2_vec *v, u64 bytes)
 {
-	for (; bytes; bytes -= v->bv[v->nr++].bv_len) {
-		struct page *page = alloc_page(QCOW2_GFP_TRY);
+	u32 len;
+
+	for (; bytes; bytes -= len) {
+		struct page *page = qcow2_vec_alloc(bytes, &len);
 
 		if (!page)
 			return -ENOMEM;
-		bvec_set_page(&v->bv[v->nr], page,
-			      min_t(u64, bytes, PAGE_SIZE), 0);
+		bvec_set_page(&v->bv[v->nr++], page, len, 0);
 	}
 	return 0;
 }
@@ -465,7 +491,8 @@ static void qcow2_vec_free(struct qcow2_vec *v, unsigned int first,
 {
 	for (; nr; nr--, first++)
 		if (v->bv[first].bv_page != ZERO_PAGE(0))
-			__free_page(v->bv[first].bv_page);
+			__free_pages(v->bv[first].bv_page,
+				     get_order(v->bv[first].bv_len));
 }
 
 /* What the disk holds; zeroes past its end */
@@ -526,6 +553,67 @@ static unsigned int qcow2_iter_segs(const struct iov_iter *iter, u64 bytes)
 	for_each_bvec(bv, iter->bvec, bi, bi)
 		nr++;
 	return nr;
+}
+
+/* Over what was read for the vector, @pos bytes from its beginning */
+static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
+			     u64 bytes)
+{
+	struct bio_vec *bv;
+	u64 n;
+
+	for (bv = v->bv; bytes; bv++) {
+		n = pos < bv->bv_len ? min(bytes, bv->bv_len - pos) : 0;
+		if (copy_from_iter(page_address(bv->bv_page) + pos, n,
+				   &data) != n)
+			return -EIO;
+		pos -= min_t(u64, pos, bv->bv_len);
+		bytes -= n;
+	}
+	return 0;
+}
+
+/* Is one read, of what is overwritten as well, better than two? */
+static bool qcow2_worth_overlay(const struct qcow2_part *head,
+				const struct qcow2_part *tail, u64 bytes)
+{
+	return head->bytes && head->fill && !head->zero &&
+	       tail->bytes && tail->fill && !tail->zero &&
+	       bytes <= QCOW2_OVERLAY_BYTES;
+}
+
+/* Read all, copy the data over it, write all; otherwise as below */
+static int qcow2_write_overlaid(struct qcow2_state *s, u64 host,
+				const struct qcow2_part *head,
+				const struct qcow2_part *tail,
+				struct iov_iter *data, u64 bytes)
+{
+	const struct qcow2_part all = {
+		.guest = head->guest,
+		.bytes = head->bytes + bytes + tail->bytes,
+		.fill = true,
+	};
+	struct qcow2_vec v = {};
+	struct iov_iter iter;
+	int ret;
+
+	v.bv = kvmalloc_array(qcow2_part_segs(&all), sizeof(*v.bv),
+			      QCOW2_GFP_TRY);
+	if (!v.bv)
+		return -ENOMEM;
+	ret = qcow2_vec_add_old(s, &v, &all);
+	if (!ret)
+		ret = qcow2_vec_overlay(&v, head->bytes, *data, bytes);
+	if (ret)
+		goto out_free;
+	iov_iter_bvec(&iter, ITER_SOURCE, v.bv, v.nr, all.bytes);
+	ret = qblk_pwritev(s->data, host - head->bytes, all.bytes, &iter, 0);
+	if (!ret)
+		iov_iter_advance(data, bytes);
+out_free:
+	qcow2_vec_free(&v, 0, v.nr);
+	kvfree(v.bv);
+	return ret;
 }
 
 /* Head, data and tail with one write; -ENOMEM, and nothing was done */
@@ -639,7 +727,10 @@ static int qcow2_write_clusters(struct qcow2_state *s, struct qcow2_alloc *a,
 	if (!head.fill && !tail.fill)
 		return qblk_pwritev(s->data, host, bytes, iter, 0);
 	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES) {
-		ret = qcow2_write_merged(s, host, &head, &tail, iter, bytes);
+		ret = qcow2_worth_overlay(&head, &tail, bytes) ?
+			qcow2_write_overlaid(s, host, &head, &tail, iter,
+					     bytes) :
+			qcow2_write_merged(s, host, &head, &tail, iter, bytes);
 		if (ret != -ENOMEM)
 			return ret;
 	}
