@@ -286,6 +286,43 @@ static void compress_cached(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
 }
 
+/* What is read from the middle of zlib's is kept the second time only. */
+static void compress_part(struct kunit *test)
+{
+	struct image *img = compress_create(test, &compress_cfg);
+	struct qcow2_state *s;
+
+	image_open(img);
+	s = img->node->priv;
+	image_expect_data(img, 512, 512);
+	image_expect_data(img, 4096 + 3584, 512);
+	KUNIT_EXPECT_EQ(test, 0, s->zcache.nr);
+	image_expect_data(img, 2048, 512);
+	KUNIT_EXPECT_EQ(test, 1, s->zcache.nr);
+	image_expect_data(img, 1024, 3072);
+	KUNIT_EXPECT_EQ(test, 1, atomic64_read(&s->zcache.hits));
+	/* A part is there or not, whatever follows it. */
+	memset(img->leaf->data + COMPRESS_HOST + 1000 + 5 + 2048, 0xff, 4096);
+	image_expect_data(img, 3 * 4096 + 512, 512);
+	KUNIT_EXPECT_EQ(test, 1, s->zcache.nr);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+static void compress_part_zstd(struct kunit *test)
+{
+	struct image *img = image_create(test, &compress_cfg, 1 << 20);
+	u64 host = image_add_cluster(img);
+	struct qcow2_state *s;
+
+	compress_use_zstd(img);
+	compress_add(img, 4096, host, COMPRESS_ZSTD);
+	image_open(img);
+	s = img->node->priv;
+	image_expect_data(img, 4096 + 512, 512);
+	KUNIT_EXPECT_EQ(test, 1, s->zcache.nr);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
 /* Nothing is left of what was overwritten once its place is free. */
 static void compress_cache_dropped(struct kunit *test)
 {
@@ -294,7 +331,7 @@ static void compress_cache_dropped(struct kunit *test)
 
 	image_open(img);
 	s = img->node->priv;
-	image_expect_data(img, 512, 512);
+	image_expect_data(img, 0, 512);
 	image_expect_data(img, 3 * 4096, 512);
 	KUNIT_EXPECT_EQ(test, 2, s->zcache.nr);
 	KUNIT_ASSERT_EQ(test, 0, image_write(img, 3 * 4096, 4096, 1));
@@ -600,6 +637,8 @@ static struct kunit_case compress_kunit_cases[] = {
 	KUNIT_CASE(compress_read_zstd),
 	KUNIT_CASE(compress_zstd_frames),
 	KUNIT_CASE(compress_cached),
+	KUNIT_CASE(compress_part),
+	KUNIT_CASE(compress_part_zstd),
 	KUNIT_CASE(compress_cache_dropped),
 	KUNIT_CASE(compress_run),
 	KUNIT_CASE(compress_longest),

@@ -233,12 +233,13 @@ static int qcow2_unzstd(struct qcow2_zws *w, u8 *dst, size_t dst_len,
 	return 0;
 }
 
+/* At least @need bytes of the cluster: zstd decodes blocks, mostly all of it. */
 static int qcow2_decompress_ws(struct qcow2_state *s, struct qcow2_zws *w,
-			       const u8 *src, u32 len, u8 *dst)
+			       const u8 *src, u32 len, u8 *dst, u32 need)
 {
 	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
 		return qcow2_unzstd(w, dst, s->cluster_size, src, len);
-	return qcow2_inflate(w, dst, s->cluster_size, src, len);
+	return qcow2_inflate(w, dst, need, src, len);
 }
 
 /**
@@ -255,7 +256,7 @@ static int qcow2_decompress_ws(struct qcow2_state *s, struct qcow2_zws *w,
 int qcow2_decompress(struct qcow2_state *s, const u8 *src, u32 len, void *dst)
 {
 	struct qcow2_zws *w = qcow2_zpool_get(s->cluster_size);
-	int ret = qcow2_decompress_ws(s, w, src, len, dst);
+	int ret = qcow2_decompress_ws(s, w, src, len, dst, s->cluster_size);
 
 	qcow2_zpool_put(w);
 	return ret;
@@ -270,14 +271,15 @@ int qcow2_decompress(struct qcow2_state *s, const u8 *src, u32 len, void *dst)
  * @bytes: length of the part
  * @iter: gets it
  *
- * Without memory for the cluster: that of the workspace is used.
- * Context and return: as qcow2_decompress().
+ * Without memory for the cluster: that of the workspace is used.  What follows
+ * the part may not even be looked at.  Context and return: as
+ * qcow2_decompress().
  */
 int qcow2_decompress_iter(struct qcow2_state *s, const u8 *src, u32 len,
 			  u32 skip, u64 bytes, struct iov_iter *iter)
 {
 	struct qcow2_zws *w = qcow2_zpool_get(s->cluster_size);
-	int ret = qcow2_decompress_ws(s, w, src, len, w->out);
+	int ret = qcow2_decompress_ws(s, w, src, len, w->out, skip + bytes);
 
 	if (!ret && copy_to_iter(w->out + skip, bytes, iter) != bytes)
 		ret = -EIO;

@@ -138,6 +138,8 @@ struct qcow2_zcluster {
 	void *data;
 };
 
+#define QCOW2_ZASKED_BITS	6
+
 /**
  * struct qcow2_zcache - clusters that were decompressed
  * @clusters: by key; its lock also covers @lru and @nr
@@ -147,6 +149,7 @@ struct qcow2_zcluster {
  * @max: there are no more than these
  * @hits: reads that found their cluster
  * @misses: reads that decompressed it
+ * @asked: host offsets of some that parts were read of
  * @reclaim: gives clusters back
  */
 struct qcow2_zcache {
@@ -157,6 +160,7 @@ struct qcow2_zcache {
 	unsigned int max;
 	atomic64_t hits;
 	atomic64_t misses;
+	unsigned long asked[1 << QCOW2_ZASKED_BITS];
 	struct qcow2_reclaim reclaim;
 };
 
@@ -604,6 +608,7 @@ void qcow2_zcache_init(struct qcow2_zcache *c, u32 cluster_bits);
 void qcow2_zcache_exit(struct qcow2_zcache *c);
 struct qcow2_zcluster *qcow2_zcache_get(struct qcow2_zcache *c, u64 host,
 					u32 len, bool *fill);
+bool qcow2_zcache_again(struct qcow2_zcache *c, u64 host);
 void qcow2_zcache_filled(struct qcow2_zcache *c, struct qcow2_zcluster *zc,
 			 int ret);
 void qcow2_zcache_put(struct qcow2_zcluster *zc);

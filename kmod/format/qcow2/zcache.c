@@ -13,8 +13,10 @@
  * compressed bytes and for a workspace, and nobody who has one of these waits
  * for a cluster.  Without memory a read does without the cache.
  */
+#include <linux/hash.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/wait_bit.h>
 
 #include "qcow2.h"
@@ -127,6 +129,7 @@ void qcow2_zcache_init(struct qcow2_zcache *c, u32 cluster_bits)
 	c->max = QCOW2_ZCACHE_BYTES >> cluster_bits;
 	atomic64_set(&c->hits, 0);
 	atomic64_set(&c->misses, 0);
+	memset(c->asked, 0, sizeof(c->asked));
 	c->reclaim.count = qcow2_zcache_reclaim_count;
 	c->reclaim.scan = qcow2_zcache_reclaim_scan;
 }
@@ -260,6 +263,25 @@ struct qcow2_zcluster *qcow2_zcache_get(struct qcow2_zcache *c, u64 host,
 	atomic64_inc(&c->misses);
 	*fill = true;
 	return zc;
+}
+
+/**
+ * qcow2_zcache_again - was a cluster asked for before, not long ago?
+ * @c: cache
+ * @host: offset of the compressed bytes
+ *
+ * Remembers it.  Others may be remembered instead at any time, so this is a
+ * hint, and needs no lock.  Context: any.
+ */
+bool qcow2_zcache_again(struct qcow2_zcache *c, u64 host)
+{
+	unsigned long key = host;
+	unsigned long *asked = &c->asked[hash_long(key, QCOW2_ZASKED_BITS)];
+
+	if (READ_ONCE(*asked) == key)
+		return true;
+	WRITE_ONCE(*asked, key);
+	return false;
 }
 
 /**

@@ -119,7 +119,7 @@ void qcow2_inbuf_exit(struct qcow2_state *s)
 	s->inbuf = NULL;
 }
 
-/* A whole cluster: to memory of the cache, without one to @iter. */
+/* A whole cluster to memory of the cache; without that, a part to @iter */
 static int qcow2_read_encoded(struct qcow2_state *s, u64 host, u32 len,
 			      void *dst, u32 skip, u64 bytes,
 			      struct iov_iter *iter)
@@ -138,9 +138,21 @@ static int qcow2_read_encoded(struct qcow2_state *s, u64 host, u32 len,
 }
 
 /*
- * Part of a compressed cluster.  One that is read as a whole is not likely to
- * be asked for again soon: it makes no other leave the cache.
+ * Is the whole of a cluster worth decompressing, and keeping?  One that is read
+ * as a whole is not likely to be asked for again soon: it makes no other leave
+ * the cache.  Of zlib's, a part costs only what lies before it, so all of it is
+ * for who begins at its beginning, or comes back.
  */
+static bool qcow2_zread_keeps(struct qcow2_state *s, u64 host, u32 skip,
+			      u64 bytes)
+{
+	if (bytes == s->cluster_size)
+		return false;
+	return s->hdr.compression_type != QCOW2_COMPRESSION_ZLIB || !skip ||
+	       qcow2_zcache_again(&s->zcache, host);
+}
+
+/* Part of a compressed cluster */
 static int qcow2_read_compressed(struct qcow2_state *s, u64 entry, u32 skip,
 				 u64 bytes, struct iov_iter *iter)
 {
@@ -152,7 +164,8 @@ static int qcow2_read_compressed(struct qcow2_state *s, u64 entry, u32 skip,
 
 	qcow2_compressed_extent(entry, s->cluster_bits, &host, &len);
 	zc = qcow2_zcache_get(&s->zcache, host, len,
-			      bytes < s->cluster_size ? &fill : NULL);
+			      qcow2_zread_keeps(s, host, skip, bytes) ?
+			      &fill : NULL);
 	if (!zc)
 		return qcow2_read_encoded(s, host, len, NULL, skip, bytes,
 					  iter);
