@@ -14,7 +14,7 @@ endif
 # Which kernel to build for, the first of these that is given:
 #   KDIR=   its build directory
 #   KVER=   its release, with headers below /lib/modules
-#   KERNEL= 6.1, 6.12 or debug, as tools/vm/run calls them
+#   KERNEL= 6.1, 6.12, debug or kcsan, as tools/vm/run calls them
 # and otherwise the newest one whose headers are installed.
 ifdef KDIR
 else ifdef KVER
@@ -84,6 +84,11 @@ crash:			## cut the power at 8000 points of write logs, kill 50 machines
 	@tools/deps
 	@tools/testing/crash/run
 
+.PHONY: races
+races:			## look for data races with KCSAN, on a kernel built for that
+	@tools/deps
+	@tools/check races
+
 .PHONY: fuzz
 fuzz:			## fuzz each parser for 10 minutes, attach 20000 mutated images
 	@tools/deps
@@ -126,5 +131,5 @@ help:			## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		column -t -s @
 	@echo
-	@echo "Variables: KDIR or KVER or KERNEL=6.1|6.12|debug (kernel to build for),"
+	@echo "Variables: KDIR or KVER or KERNEL=6.1|6.12|debug|kcsan (kernel to build for),"
 	@echo "BUILD (default build/), DESTDIR, PREFIX (default /usr/local), V=1"

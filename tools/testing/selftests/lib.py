@@ -781,7 +781,7 @@ def find_module(release):
 
 
 def module_for(kernel):
-    """The qblk.ko for 6.1, 6.12 or debug; on the host."""
+    """The qblk.ko for a kernel of testinfo.KERNELS; on the host."""
     release = run(os.path.join(ROOT, "tools/vm/run"), "-k", kernel,
                   "--print-kernel").stdout.strip()
     path = os.environ.get("QBLK_MODULE") or find_module(release)

@@ -73,9 +73,14 @@ def find(name):
     return load()[name]
 
 
+KERNELS = ("6.12", "6.1", "debug", "kcsan")
+# These are built here, for what they find; they take several times as long.
+SLOW = ("debug", "kcsan")
+
+
 def share(kernel):
     """The number of a kernel among those that share tests."""
-    return ("6.12", "6.1", "debug").index(kernel)
+    return KERNELS.index(kernel)
 
 
 def wanted(tests, kernel, seed):
@@ -85,7 +90,7 @@ def wanted(tests, kernel, seed):
     # Longest first, so that none of the two has much more to do.
     turns = sorted((t for t in tests if "either" in t.kernels),
                    key=lambda t: -t.cost)
-    mine = turns if kernel == "debug" else turns[(share(kernel) + seed) % 2::2]
+    mine = turns if kernel in SLOW else turns[(share(kernel) + seed) % 2::2]
     return [t for t in tests
             if t in mine or not t.kernels or kernel in t.kernels]
 
