@@ -14,19 +14,21 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True)
 class Work:
-    """What fio does: number requests of block bytes, depth at a time."""
+    """What fio does: number requests of block bytes, depth at a time; of: what
+    kind of image, where the name has to say so."""
     rw: str
     block: int
     depth: int
     number: int
+    of: str = ""
 
     @property
     def name(self):
         size = f"{self.block // MIB} MiB" if self.block >= MIB else \
             f"{self.block // KIB} KiB"
         order = "random" if self.rw.startswith("rand") else "sequential"
-        return f"{size} {order} {self.rw.removeprefix('rand')} " \
-               f"qd{self.depth}"
+        return f"{self.of} {size} {order} {self.rw.removeprefix('rand')} " \
+               f"qd{self.depth}".lstrip()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ GROUPS = {
                       "metadata", ("qcow2",), (RANDOM_READ,),
                       options={"l2-cache-size": 128 * KIB}),
 }
+
+COMPRESSED_KINDS = ("zlib", "zstd")
 
 # What several processors do at once; mapped
 SCALING = (RANDOM_READ, RANDOM_WRITE)
