@@ -346,18 +346,23 @@ def some_io(case, disk):
 
 
 def test_io():
-    requests = allocations = 0
+    """So many rounds, and more as long as hardly any allocation failed."""
+    rounds = lib.scaled(160, 40)
+    number = requests = allocations = 0
     with Case("io") as case:
         with lib.Disk(f"/dev/{case.control.attached()}") as disk:
-            for number in range(lib.scaled(160, 40)):
+            while number < rounds or (allocations <= 40 and
+                                      number < 10 * rounds):
                 case.shortage.begin(KINDS[number % 2],
                                     case.rng.randrange(1, 40),
                                     case.rng.choice((1, 3, 10000)))
                 more, failed = some_io(case, disk)
                 requests += more
                 allocations += failed
+                number += 1
             disk.flush()
             lib.verify(disk, case.model)
         case.control.detached()
-    lib.note(f"{requests} requests and {allocations} allocations failed")
+    lib.note(f"{requests} requests and {allocations} allocations failed, "
+             f"in {number} rounds")
     check(allocations > 40, "hardly any allocation failed")
