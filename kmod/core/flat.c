@@ -28,8 +28,7 @@
  */
 #include "core.h"
 
-#include <linux/minmax.h>
-#include <linux/sizes.h>
+#include <linux/seqlock.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -102,7 +101,7 @@ static struct qblk_flat_entry *flat_entry(struct qblk_flat_chunk *chunk,
 enum qblk_flat_known qblk_flat_find(const struct qblk_node *node, u64 offset,
 				    struct qblk_flat_where *where)
 {
-	/* Pairs with the cmpxchg() that made it. */
+	/* What it and its chunks hold was there before the pointers to them. */
 	struct qblk_flat *flat = READ_ONCE(node->flat);
 	u64 block = offset >> QBLK_FLAT_BITS;
 	struct qblk_flat_chunk *chunk;
@@ -146,11 +145,11 @@ static struct qblk_flat *flat_get(struct qblk_node *node)
 	return old;
 }
 
+/* With lock held; lookups may find the chunk as soon as it is stored. */
 static struct qblk_flat_chunk *flat_chunk_get(struct qblk_flat *flat, u64 block)
 {
 	struct qblk_flat_chunk **slot = flat_slot(flat, block);
-	struct qblk_flat_chunk *chunk = READ_ONCE(*slot);
-	struct qblk_flat_chunk *old;
+	struct qblk_flat_chunk *chunk = *slot;
 
 	if (chunk)
 		return chunk;
@@ -158,11 +157,8 @@ static struct qblk_flat_chunk *flat_chunk_get(struct qblk_flat *flat, u64 block)
 	if (!chunk)
 		return NULL;
 	seqcount_spinlock_init(&chunk->seq, &flat->lock);
-	old = cmpxchg(slot, NULL, chunk);
-	if (!old)
-		return chunk;
-	kfree(chunk);
-	return old;
+	smp_store_release(slot, chunk); /* pairs with qblk_flat_find() */
+	return chunk;
 }
 
 /**
@@ -183,16 +179,17 @@ void qblk_flat_learn(struct qblk_node *node, u64 start,
 
 	if (!flat)
 		return;
+	spin_lock(&flat->lock);
 	chunk = flat_chunk_get(flat, block);
 	if (!chunk)
-		return;
-	spin_lock(&flat->lock);
+		goto out_unlock;
 	write_seqcount_begin(&chunk->seq);
 	e = flat_entry(chunk, block);
 	e->tag = block + 1;
 	e->node = where->node;
 	e->offset = where->offset;
 	write_seqcount_end(&chunk->seq);
+out_unlock:
 	spin_unlock(&flat->lock);
 }
 

@@ -573,6 +573,20 @@ static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
 	return 0;
 }
 
+/* @len bytes, of which @bytes are the guest's */
+static int qcow2_vec_write(struct qcow2_state *s, const struct qcow2_vec *v,
+			   u64 host, u64 len, struct iov_iter *data, u64 bytes)
+{
+	struct iov_iter iter;
+	int ret;
+
+	iov_iter_bvec(&iter, ITER_SOURCE, v->bv, v->nr, len);
+	ret = qblk_pwritev(s->data, host, len, &iter, 0);
+	if (!ret)
+		iov_iter_advance(data, bytes);
+	return ret;
+}
+
 /* Is one read, of what is overwritten as well, better than two? */
 static bool qcow2_worth_overlay(const struct qcow2_part *head,
 				const struct qcow2_part *tail, u64 bytes)
@@ -594,7 +608,6 @@ static int qcow2_write_overlaid(struct qcow2_state *s, u64 host,
 		.fill = true,
 	};
 	struct qcow2_vec v = {};
-	struct iov_iter iter;
 	int ret;
 
 	v.bv = kvmalloc_array(qcow2_part_segs(&all), sizeof(*v.bv),
@@ -604,13 +617,9 @@ static int qcow2_write_overlaid(struct qcow2_state *s, u64 host,
 	ret = qcow2_vec_add_old(s, &v, &all);
 	if (!ret)
 		ret = qcow2_vec_overlay(&v, head->bytes, *data, bytes);
-	if (ret)
-		goto out_free;
-	iov_iter_bvec(&iter, ITER_SOURCE, v.bv, v.nr, all.bytes);
-	ret = qblk_pwritev(s->data, host - head->bytes, all.bytes, &iter, 0);
 	if (!ret)
-		iov_iter_advance(data, bytes);
-out_free:
+		ret = qcow2_vec_write(s, &v, host - head->bytes, all.bytes,
+				      data, bytes);
 	qcow2_vec_free(&v, 0, v.nr);
 	kvfree(v.bv);
 	return ret;
@@ -628,7 +637,6 @@ static int qcow2_write_merged(struct qcow2_state *s, u64 host,
 	u64 len = bytes;
 	struct qcow2_vec v = {};
 	unsigned int first, after;
-	struct iov_iter iter;
 	int ret;
 
 	v.bv = kvmalloc_array(segs, sizeof(*v.bv), QCOW2_GFP_TRY);
@@ -651,10 +659,7 @@ static int qcow2_write_merged(struct qcow2_state *s, u64 host,
 	}
 	if (tail->fill)
 		len += tail->bytes;
-	iov_iter_bvec(&iter, ITER_SOURCE, v.bv, v.nr, len);
-	ret = qblk_pwritev(s->data, host, len, &iter, 0);
-	if (!ret)
-		iov_iter_advance(data, bytes);
+	ret = qcow2_vec_write(s, &v, host, len, data, bytes);
 out_free:
 	qcow2_vec_free(&v, 0, first);
 	qcow2_vec_free(&v, after, v.nr - after);
