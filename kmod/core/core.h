@@ -78,22 +78,6 @@ void qblk_flat_free(struct qblk_node *node);
 
 /* serialise.c */
 
-/**
- * struct qblk_tracked - a write in flight on a leaf
- * @ser: where it is listed, NULL when the leaf does not track
- * @entry: in the order of arrival
- * @start: first byte
- * @end: byte after the last
- * @serialising: read-modify-write: nothing may overlap it
- */
-struct qblk_tracked {
-	struct qblk_serialising *ser;
-	struct list_head entry;
-	u64 start;
-	u64 end;
-	bool serialising;
-};
-
 int qblk_serialising_init(struct qblk_node *leaf);
 void qblk_serialising_exit(struct qblk_node *leaf);
 void qblk_serialising_update(struct qblk_node *parent);

@@ -586,6 +586,33 @@ int qblk_pwritev(struct qblk_child *child, u64 offset, u64 bytes,
 }
 EXPORT_SYMBOL_GPL(qblk_pwritev);
 
+int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io)
+{
+	struct qblk_node *leaf = child->node;
+	u64 bytes = iov_iter_count(&io->iter);
+	int ret;
+
+	if (!leaf->drv->append || leaf->detect_zeroes ||
+	    write_check_range(child, io->offset, bytes) ||
+	    direct_len(leaf, io->offset, bytes, &io->iter) != bytes)
+		return -EAGAIN;
+	io->leaf = leaf;
+	qblk_tracked_begin(leaf, &io->tracked, io->offset, io->offset + bytes,
+			   false);
+	ret = leaf->drv->append(leaf, io);
+	if (ret)
+		qblk_tracked_end(&io->tracked);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(qblk_start_append);
+
+void qblk_append_end(struct qblk_append_io *io, int ret)
+{
+	qblk_tracked_end(&io->tracked);
+	io->end_io(io, ret);
+}
+EXPORT_SYMBOL_GPL(qblk_append_end);
+
 /* Discard */
 
 static int discard_pieces(struct qblk_node *node, u64 offset, u64 bytes,

@@ -21,8 +21,9 @@
 
 #include <qblk/builtin.h>
 #include <qblk/driver.h>
+#include <qblk/iter.h>
 
-#include "io_iter.h"
+#include "append.h"
 
 enum { DIRECT_AUTO, DIRECT_ON, DIRECT_OFF };
 
@@ -37,6 +38,7 @@ struct file_opts {
  * @no_punch: holes cannot be punched, as was found out
  * @no_zero_range: ranges cannot be zeroed, as was found out
  * @wb_err: what failed writes of pages looked like when the file was opened
+ * @append: direct writes that make the file longer
  * @align: of offsets and lengths of direct I/O
  * @mem_align: of memory for direct I/O
  */
@@ -46,6 +48,7 @@ struct file_node {
 	bool no_punch;
 	bool no_zero_range;
 	errseq_t wb_err;
+	struct qblk_append append;
 	u32 align;
 	u32 mem_align;
 };
@@ -174,11 +177,16 @@ static int file_open(struct qblk_node *node, const void *opts,
 	}
 	f->direct = !why;
 	f->aio = f->direct && (node->fd_file->f_mode & FMODE_NOWAIT);
-	return 0;
+	if (!f->direct || node->read_only)
+		return 0;
+	return qblk_append_init(&f->append, node);
 }
 
 static void file_close(struct qblk_node *node)
 {
+	struct file_node *f = node->priv;
+
+	qblk_append_exit(&f->append);
 }
 
 static u64 file_getlength(const struct qblk_node *node)
@@ -366,6 +374,14 @@ static int file_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 	return ret < 0 ? ret : 0;
 }
 
+/* What goes through the page cache is joined there. */
+static int file_append(struct qblk_node *node, struct qblk_append_io *io)
+{
+	struct file_node *f = node->priv;
+
+	return f->append.wq ? qblk_append_start(&f->append, io) : -EAGAIN;
+}
+
 /* Try a mode of fallocate() that the file system may turn out not to have */
 static int file_fallocate(struct qblk_node *node, int mode, u64 offset,
 			  u64 bytes, bool *missing)
@@ -481,6 +497,7 @@ struct qblk_driver qblk_drv_file = {
 	.submit = file_submit,
 	.preadv = file_preadv,
 	.pwritev = file_pwritev,
+	.append = file_append,
 	.pwrite_zeroes = file_pwrite_zeroes,
 	.pdiscard = file_pdiscard,
 	.flush_to_disk = file_flush_to_disk,

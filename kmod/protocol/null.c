@@ -13,8 +13,7 @@
 
 #include <qblk/builtin.h>
 #include <qblk/driver.h>
-
-#include "io_iter.h"
+#include <qblk/iter.h>
 
 struct null_opts {
 	u64 size;

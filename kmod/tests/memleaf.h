@@ -18,6 +18,8 @@
 
 #include <qblk/driver.h>
 
+#include "../protocol/append.h"
+
 #define MEMLEAF_DRIVER	"kunit-mem"
 
 /* What a discarded sector holds afterwards: nobody should read it. */
@@ -56,6 +58,7 @@ struct memleaf_op {
  * @test: case it belongs to
  * @node: its node, while open
  * @edge: an edge of the case to the node, not part of the graph
+ * @append: writes to its end
  * @limits: what ->refresh_limits() says; to be changed before it is opened
  * @data: contents
  * @capacity: bytes in @data; a write past it is out of space
@@ -78,6 +81,7 @@ struct memleaf {
 	struct kunit *test;
 	struct qblk_node *node;
 	struct qblk_child edge;
+	struct qblk_append append;
 	struct qblk_limits limits;
 	u8 *data;
 	u64 capacity;

@@ -30,11 +30,12 @@ static int memleaf_drv_open(struct qblk_node *node, const void *opts,
 		return -EINVAL;
 	}
 	*priv = memleaf_opening;
-	return 0;
+	return qblk_append_init(&memleaf_opening->append, node);
 }
 
 static void memleaf_drv_close(struct qblk_node *node)
 {
+	qblk_append_exit(&memleaf_of(node)->append);
 }
 
 static u64 memleaf_getlength(const struct qblk_node *node)
@@ -220,6 +221,11 @@ static int memleaf_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 	return ret;
 }
 
+static int memleaf_append(struct qblk_node *node, struct qblk_append_io *io)
+{
+	return qblk_append_start(&memleaf_of(node)->append, io);
+}
+
 static int memleaf_pwrite_zeroes(struct qblk_node *node, u64 offset, u64 bytes,
 				 unsigned int flags)
 {
@@ -288,6 +294,7 @@ static struct qblk_driver memleaf_driver = {
 	.submit = memleaf_submit,
 	.preadv = memleaf_preadv,
 	.pwritev = memleaf_pwritev,
+	.append = memleaf_append,
 	.pwrite_zeroes = memleaf_pwrite_zeroes,
 	.pdiscard = memleaf_pdiscard,
 	.flush_to_disk = memleaf_flush_to_disk,

@@ -138,6 +138,13 @@ struct qblk_driver {
 		       struct iov_iter *iter, unsigned int flags);
 
 	/**
+	 * @append: leaf: start a write at its end.  Aligned.  Return 0, and
+	 * qblk_append_end() will be called from a worker, or -EAGAIN: it is
+	 * not at the end.  Progress must not depend on memory.
+	 */
+	int (*append)(struct qblk_node *node, struct qblk_append_io *io);
+
+	/**
 	 * @pwrite_zeroes: -EOPNOTSUPP makes the core write zeroes (unless
 	 * %QBLK_REQ_NO_FALLBACK).  Any byte range that is a multiple of
 	 * request_alignment.

@@ -13,12 +13,14 @@
 #include <linux/fs.h>
 #include <linux/sched.h>
 #include <linux/hrtimer.h>
+#include <linux/list.h>
 #include <linux/refcount.h>
 #include <linux/types.h>
 #include <linux/uio.h>
 
 struct qblk_child;
 struct qblk_node;
+struct qblk_serialising;
 
 /**
  * enum qblk_map_type - what ->map() found at an offset
@@ -186,6 +188,64 @@ int qblk_pwritev(struct qblk_child *child, u64 offset, u64 bytes,
 		 struct iov_iter *iter, unsigned int flags);
 int qblk_pwrite_zeroes(struct qblk_child *child, u64 offset, u64 bytes,
 		       unsigned int flags);
+
+/**
+ * struct qblk_tracked - a write in flight on a leaf
+ * @ser: where it is listed, NULL when the leaf does not track
+ * @entry: in the order of arrival
+ * @start: first byte
+ * @end: byte after the last
+ * @serialising: read-modify-write: nothing may overlap it
+ */
+struct qblk_tracked {
+	struct qblk_serialising *ser;
+	struct list_head entry;
+	u64 start;
+	u64 end;
+	bool serialising;
+};
+
+/**
+ * struct qblk_append_io - a write to the end of a leaf that does not wait
+ * @offset: in the leaf
+ * @iter: an ITER_SOURCE bvec iterator over all of it; what it names stays
+ *	until @end_io
+ * @end_io: called once, from a worker, may sleep; @ret is 0 or what the write
+ *	failed with
+ * @leaf: where it goes
+ * @tracked: lists it there
+ * @entry: for the leaf
+ */
+struct qblk_append_io {
+	u64 offset;
+	struct iov_iter iter;
+	void (*end_io)(struct qblk_append_io *io, int ret);
+	struct qblk_node *leaf;
+	struct qblk_tracked tracked;
+	struct list_head entry;
+};
+
+/**
+ * qblk_start_append - start a write that makes a leaf longer
+ * @child: edge to the leaf
+ * @io: with the first three fields set
+ *
+ * Leaves that can join writes which lie side by side; see protocol/append.c.
+ * Until @io->end_io(), its owner holds nothing that somebody who writes to the
+ * leaf waits for.  Context: as qblk_pwritev().
+ *
+ * Return: 0, or -EAGAIN: qblk_pwritev() has to do it.
+ */
+int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io);
+
+/**
+ * qblk_append_end - an append has been written, or has failed
+ * @io: accepted by &qblk_driver.append
+ * @ret: 0 or a negative errno
+ *
+ * For leaves.  Who waits for @io may go on before its owner learns of it.
+ */
+void qblk_append_end(struct qblk_append_io *io, int ret);
 
 /**
  * qblk_pdiscard - the range is no longer needed
