@@ -21,10 +21,12 @@
  * its rescuer runs one request after the other.  That is enough: below, a
  * request waits only for requests that a worker is running already or that
  * leaves have in flight (an overlapping read-modify-write, an allocation, a
- * flush), never for one that is merely queued.  So in the order in which
- * workers picked them up, the first one waits for leaves only, and each of the
- * others for earlier ones.  Leaves are other devices with their own guarantee,
- * and a disk that is itself a leaf of another disk has a workqueue of its own.
+ * flush), never for one that is merely queued here.  What a leaf queues itself,
+ * it writes from a worker that has a rescuer of its own (protocol/append.c).
+ * So in the order in which workers picked them up, the first one waits for
+ * leaves only, and each of the others for earlier ones.  Leaves are other
+ * devices with their own guarantee, and a disk that is itself a leaf of another
+ * disk has a workqueue of its own.
  */
 #include "export_priv.h"
 
@@ -330,13 +332,41 @@ static blk_opf_t qblk_leaf_opf(struct qblk_rq *qrq)
 	return req_op(rq) | opf;
 }
 
+/* The next @bytes at the cursor; with a reference to the request */
+static void qblk_piece_init(struct qblk_rq *qrq, struct qblk_piece *piece,
+			    unsigned int bytes)
+{
+	const struct qblk_cursor *cur = &qrq->rest;
+	struct qblk_io *io = &piece->io;
+
+	piece->pos = cur->pos;
+	piece->iter = qblk_cursor_iter(cur, bytes);
+	io->src = cur->bio;
+	io->iter = piece->iter;
+	io->opf = qblk_leaf_opf(qrq);
+	io->end_io = qblk_piece_end_io;
+	io->private = qrq;
+	atomic_inc(&qrq->pending);
+}
+
+/* Accepted, the piece is no longer ours; its reference is not the last. */
+static int qblk_piece_sent(struct qblk_rq *qrq, struct qblk_piece *piece,
+			   int ret)
+{
+	if (!ret)
+		return 0;
+	atomic_dec(&qrq->pending);
+	qblk_tracks_release(&piece->io.tracks);
+	qblk_piece_unget(qrq, piece);
+	return ret;
+}
+
 /* Takes over the tracks of @m, whatever it returns */
 static int qblk_submit_piece(struct qblk_rq *qrq, struct qblk_cursor *cur,
 			     struct qblk_mapping *m)
 {
 	struct qblk_piece *piece = NULL;
 	struct qblk_io *io;
-	int ret;
 
 	if (qblk_leaf_takes(m, cur->bio, qblk_cursor_iter(cur, m->bytes)))
 		piece = qblk_piece_get(qrq);
@@ -344,27 +374,12 @@ static int qblk_submit_piece(struct qblk_rq *qrq, struct qblk_cursor *cur,
 		qblk_tracks_release(&m->tracks);
 		return -EAGAIN;
 	}
-	piece->pos = cur->pos;
-	piece->iter = qblk_cursor_iter(cur, m->bytes);
+	qblk_piece_init(qrq, piece, m->bytes);
 	io = &piece->io;
 	io->leaf = m->node;
 	io->offset = m->offset;
-	io->src = cur->bio;
-	io->iter = piece->iter;
-	io->opf = qblk_leaf_opf(qrq);
-	io->end_io = qblk_piece_end_io;
 	io->tracks = m->tracks;
-	io->private = qrq;
-
-	atomic_inc(&qrq->pending);
-	ret = qblk_leaf_submit(qrq, m->node, io);
-	if (!ret)
-		return 0;
-	/* not accepted; the piece's reference is not the last */
-	atomic_dec(&qrq->pending);
-	qblk_tracks_release(&io->tracks);
-	qblk_piece_unget(qrq, piece);
-	return ret;
+	return qblk_piece_sent(qrq, piece, qblk_leaf_submit(qrq, m->node, io));
 }
 
 static void qblk_zero_fill(struct bio *bio, struct bvec_iter part)
@@ -575,6 +590,34 @@ static int qblk_rw_blocking(struct qblk_rq *qrq, struct bio *bio,
 			    rq->cmd_flags & REQ_FUA ? QBLK_REQ_FUA : 0);
 }
 
+/*
+ * Tier 2 of what is left of the current bio, by a driver that need not wait
+ * until it is done.  FUA is left to blocking calls, which know how to emulate
+ * it.
+ */
+static int qblk_start_rest(struct qblk_rq *qrq)
+{
+	struct qblk_export *exp = qblk_rq_export(qrq);
+	struct request *rq = qblk_rq_request(qrq);
+	struct qblk_node *root = exp->root->node;
+	struct qblk_cursor *cur = &qrq->rest;
+	struct qblk_piece *piece;
+
+	if (!op_is_write(req_op(rq)) || rq->cmd_flags & REQ_FUA ||
+	    !root->drv->start_pwritev || root->detect_zeroes ||
+	    READ_ONCE(root->dead) || READ_ONCE(exp->dead))
+		return -EAGAIN;
+	piece = qblk_piece_get(qrq);
+	if (!piece)
+		return -EAGAIN;
+	qblk_piece_init(qrq, piece, cur->iter.bi_size);
+	piece->io.leaf = root;
+	piece->io.offset = cur->pos;
+	piece->io.tracks.nr = 0;
+	return qblk_piece_sent(qrq, piece,
+			       root->drv->start_pwritev(root, &piece->io));
+}
+
 static void qblk_work_redo(struct qblk_rq *qrq)
 {
 	struct llist_node *list = llist_del_all(&qrq->redo);
@@ -607,7 +650,10 @@ static int qblk_work_rw(struct qblk_rq *qrq)
 		ret = qblk_rq_submit(qrq);
 		if (ret != -EAGAIN)
 			break;
-		ret = qblk_rw_blocking(qrq, cur->bio, cur->iter, cur->pos);
+		ret = qblk_start_rest(qrq);
+		if (ret == -EAGAIN)
+			ret = qblk_rw_blocking(qrq, cur->bio, cur->iter,
+					       cur->pos);
 		if (!ret)
 			qblk_cursor_advance(cur, cur->iter.bi_size);
 		cond_resched();

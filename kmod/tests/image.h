@@ -61,6 +61,7 @@ struct image_cfg {
  * @back: the backing file or NULL
  * @node: its node, while open
  * @edge: an edge to the node
+ * @start: writes are started with ->start_pwritev()
  * @overlap_check: the option when it is opened, NULL for the default
  * @model: what the disk should hold
  * @scratch: a buffer of the disk's size
@@ -81,6 +82,7 @@ struct image {
 	struct memleaf *back;
 	struct qblk_node *node;
 	struct qblk_child edge;
+	bool start;
 	const char *overlap_check;
 	u8 *model;
 	u8 *scratch;
@@ -132,6 +134,7 @@ static inline u32 image_word(u64 offset, u32 seed)
 }
 
 /* I/O through the node, and the same on the model */
+int image_pwrite(struct image *img, u64 offset, u64 bytes, void *buf);
 int image_write(struct image *img, u64 offset, u64 bytes, u32 seed);
 int image_zero(struct image *img, u64 offset, u64 bytes, unsigned int flags);
 int image_discard(struct image *img, u64 offset, u64 bytes);

@@ -732,6 +732,100 @@ void image_fill(u8 *buf, u64 offset, u64 bytes, u32 seed)
 }
 
 /**
+ * struct image_io - a write that was started
+ * @io: what the image works on
+ * @bio: what that points to
+ * @status: how it ended
+ * @done: it has
+ */
+struct image_io {
+	struct qblk_io io;
+	struct bio bio;
+	blk_status_t status;
+	struct completion done;
+};
+
+static void image_end_io(struct qblk_io *io, blk_status_t status)
+{
+	struct image_io *iio = io->private;
+
+	iio->status = status;
+	complete(&iio->done);
+}
+
+/* The pages of a buffer, one by one */
+static void image_bio_init(struct bio *bio, struct bio_vec *bv, void *buf,
+			   u64 bytes)
+{
+	unsigned int nr;
+	u64 n;
+
+	bio_init(bio, NULL, bv, 0, REQ_OP_WRITE);
+	bio->bi_iter.bi_size = bytes;
+	for (nr = 0; bytes; nr++, bytes -= n, buf += n) {
+		n = min_t(u64, bytes, PAGE_SIZE - offset_in_page(buf));
+		bvec_set_page(&bv[nr], vmalloc_to_page(buf), n,
+			      offset_in_page(buf));
+	}
+	bio->bi_vcnt = nr;
+}
+
+static int image_start_io(struct image *img, u64 offset, struct image_io *iio)
+{
+	iio->io.leaf = img->node;
+	iio->io.offset = offset;
+	iio->io.src = &iio->bio;
+	iio->io.iter = iio->bio.bi_iter;
+	iio->io.opf = REQ_OP_WRITE;
+	iio->io.end_io = image_end_io;
+	iio->io.private = iio;
+	init_completion(&iio->done);
+	return img->node->drv->start_pwritev(img->node, &iio->io);
+}
+
+/* As the front end does it.  Return: -EAGAIN: it has to be done otherwise. */
+static int image_start_write(struct image *img, u64 offset, u64 bytes,
+			     void *buf)
+{
+	struct image_io *iio = kzalloc(sizeof(*iio), GFP_KERNEL);
+	struct bio_vec *bv = kvmalloc_array(DIV_ROUND_UP(bytes, PAGE_SIZE) + 1,
+					    sizeof(*bv), GFP_KERNEL);
+	int ret = -EAGAIN;
+
+	if (!iio || !bv)
+		goto out_free;
+	image_bio_init(&iio->bio, bv, buf, bytes);
+	ret = image_start_io(img, offset, iio);
+	if (ret)
+		goto out_uninit;
+	wait_for_completion(&iio->done);
+	ret = blk_status_to_errno(iio->status);
+out_uninit:
+	bio_uninit(&iio->bio);
+out_free:
+	kvfree(bv);
+	kfree(iio);
+	return ret;
+}
+
+/**
+ * image_pwrite - write
+ * @img: image, open
+ * @offset: where
+ * @bytes: how much
+ * @buf: from vmalloc()
+ */
+int image_pwrite(struct image *img, u64 offset, u64 bytes, void *buf)
+{
+	int ret = -EAGAIN;
+
+	if (img->start)
+		ret = image_start_write(img, offset, bytes, buf);
+	return ret == -EAGAIN ? qblk_pwrite(&img->edge, offset, bytes, buf, 0) :
+				ret;
+}
+
+/**
  * image_write - write a pattern
  * @img: image, open
  * @offset: where
@@ -745,7 +839,7 @@ int image_write(struct image *img, u64 offset, u64 bytes, u32 seed)
 	int ret;
 
 	image_fill(img->scratch, offset, bytes, seed);
-	ret = qblk_pwrite(&img->edge, offset, bytes, img->scratch, 0);
+	ret = image_pwrite(img, offset, bytes, img->scratch);
 	if (!ret)
 		memcpy(img->model + offset, img->scratch, bytes);
 	return ret;

@@ -103,6 +103,7 @@ static void crash_write(struct crash *c, u32 sector, u32 nr, u32 seed)
 	u32 begin = c->img->leaf->log_nr;
 	int ret;
 
+	c->img->start = seed & 1;
 	do {
 		ret = image_write(c->img, sector * 512ULL, nr * 512ULL, seed);
 	} while (crash_again(c, ret));

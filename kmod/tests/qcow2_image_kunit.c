@@ -226,8 +226,9 @@ static void image_random(struct kunit *test)
 	struct image *img = image_create(test, cfg, image_capacity(cfg));
 	int round;
 
-	for (round = 0; round < 3; round++) {
+	for (round = 0; round < 4; round++) {
 		image_open(img);
+		img->start = round & 1;
 		image_expect_data(img, 0, cfg->size);
 		image_random_ops(img, 1000 * round + 1, 60);
 		image_expect_data(img, 0, cfg->size);
@@ -583,7 +584,7 @@ static int image_thread_write(struct image_thread *it, u64 pos, u64 bytes,
 
 	image_fill(it->buf, pos, bytes, seed);
 	memcpy(img->model + pos, it->buf, bytes);
-	return qblk_pwrite(&img->edge, pos, bytes, it->buf, 0);
+	return image_pwrite(img, pos, bytes, it->buf);
 }
 
 static int image_thread_sector(struct image_thread *it, struct rnd_state *rnd,
@@ -650,7 +651,7 @@ static int image_thread_fn(struct memleaf_thread *t)
 	return ret;
 }
 
-static void image_concurrent(struct kunit *test)
+static void image_run_threads(struct kunit *test, bool start)
 {
 	const struct image_cfg *cfg = test->param_value;
 	struct image *img = image_create(test, cfg, 2 * image_capacity(cfg));
@@ -660,6 +661,7 @@ static void image_concurrent(struct kunit *test)
 	it = kunit_kcalloc(test, IMAGE_THREADS, sizeof(*it), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, it);
 	image_open(img);
+	img->start = start;
 	for (i = 0; i < IMAGE_THREADS; i++) {
 		it[i].t.fn = image_thread_fn;
 		it[i].img = img;
@@ -673,6 +675,69 @@ static void image_concurrent(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, it[i].t.ret);
 	}
 	image_expect_data(img, 0, cfg->size);
+	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+	image_expect_clean(img);
+}
+
+static void image_concurrent(struct kunit *test)
+{
+	image_run_threads(test, false);
+}
+
+/* What appends ends in a worker. */
+static void image_concurrent_start(struct kunit *test)
+{
+	image_run_threads(test, true);
+}
+
+/* Copy on write */
+
+static const struct image_cfg image_cow_cfg = {
+	.desc = "copy on write",
+	.version = 3, .cluster_bits = 16, .refcount_order = 4,
+	.size = 1 * MB, .backing = 1 * MB,
+};
+
+/* What of a cluster is written, and how often it is looked at below */
+static const struct image_cow_part {
+	const char *desc;
+	u64 offset;
+	u64 bytes;
+	unsigned int reads;
+} image_cow_parts[] = {
+	{ "a page in the middle", 20 * KB, 4 * KB, 1 },
+	{ "bytes in the middle", 20 * KB + 7, 100, 1 },
+	{ "the beginning", 0, 4 * KB, 1 },
+	{ "the end", 60 * KB, 4 * KB, 1 },
+	{ "more than half, in the middle", 8 * KB, 40 * KB, 2 },
+	{ "all", 0, 64 * KB, 0 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(image_cow_part, image_cow_parts, desc);
+
+/* One write, and no more reads than it takes */
+static void image_cow_once(struct kunit *test)
+{
+	const struct image_cow_part *part = test->param_value;
+	struct image *img = image_create(test, &image_cow_cfg, 4 * MB);
+	unsigned int reads, writes;
+	int i;
+
+	image_open(img);
+	KUNIT_ASSERT_EQ(test, 0, image_write(img, 0, 64 * KB, 1));
+	for (i = 1; i < 5; i++) {
+		img->start = i & 1;
+		reads = img->back->count[MEMLEAF_READ];
+		writes = img->leaf->count[MEMLEAF_WRITE];
+		KUNIT_ASSERT_EQ(test, 0,
+				image_write(img, i * 64 * KB + part->offset,
+					    part->bytes, 2));
+		KUNIT_EXPECT_EQ(test, reads + part->reads,
+				img->back->count[MEMLEAF_READ]);
+		KUNIT_EXPECT_EQ(test, writes + 1,
+				img->leaf->count[MEMLEAF_WRITE]);
+	}
+	image_expect_data(img, 0, image_cow_cfg.size);
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
 	image_expect_clean(img);
 }
@@ -1047,6 +1112,8 @@ static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE(image_freed_not_stable),
 	KUNIT_CASE(image_nested),
 	KUNIT_CASE_PARAM(image_concurrent, image_thread_gen_params),
+	KUNIT_CASE_PARAM(image_concurrent_start, image_thread_gen_params),
+	KUNIT_CASE_PARAM(image_cow_once, image_cow_part_gen_params),
 	KUNIT_CASE_PARAM(image_fail_once, image_fail_gen_params),
 	KUNIT_CASE_PARAM(image_fail_forever, image_fail_gen_params),
 	{}

@@ -565,6 +565,7 @@ struct qblk_driver qblk_drv_qcow2 = {
 	.map = qcow2_map,
 	.preadv = qcow2_preadv,
 	.pwritev = qcow2_pwritev,
+	.start_pwritev = qcow2_start_pwritev,
 	.pwrite_zeroes = qcow2_pwrite_zeroes,
 	.pdiscard = qcow2_pdiscard,
 	.flush_to_os = qcow2_flush_to_os,

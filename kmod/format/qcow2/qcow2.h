@@ -582,7 +582,35 @@ bool qcow2_free_retry(struct qcow2_state *s, int error, unsigned long done,
 int qcow2_free_throttle(struct qcow2_state *s);
 bool qcow2_free_pending(struct qcow2_state *s);
 
+/**
+ * struct qcow2_vec - what step 2 of an allocating write writes
+ * @host: where
+ * @iter: over it: @bv, or the guest's data alone
+ * @bv: vector, or NULL; pages of its own, the zero page, and the guest's data
+ * @nr: used
+ * @data: index of the guest's data in it
+ * @data_nr: segments of that
+ */
+struct qcow2_vec {
+	u64 host;
+	struct iov_iter iter;
+	struct bio_vec *bv;
+	unsigned int nr;
+	unsigned int data;
+	unsigned int data_nr;
+};
+
+/* cow.c */
+int qcow2_vec_init(struct qcow2_state *s, const struct qcow2_alloc *a,
+		   u64 offset, u64 bytes, const struct iov_iter *data,
+		   struct qcow2_vec *v);
+int qcow2_vec_write(struct qcow2_state *s, struct qcow2_vec *v);
+void qcow2_vec_exit(struct qcow2_vec *v);
+int qcow2_write_clusters(struct qcow2_state *s, const struct qcow2_alloc *a,
+			 u64 offset, u64 bytes, struct iov_iter *iter);
+
 /* write.c */
+int qcow2_start_pwritev(struct qblk_node *node, struct qblk_io *io);
 int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 		  struct iov_iter *iter, unsigned int flags);
 void qcow2_wait_for_alloc(struct qcow2_state *s);

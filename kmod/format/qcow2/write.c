@@ -16,7 +16,8 @@
  * has not completed.  Another write to the same clusters waits: it would copy
  * data that is about to change, or allocate a second time.  Who waits holds no
  * allocation and no lock, and who is waited for is already running and waits
- * only for I/O, so there is no cycle.
+ * only for I/O, or has handed its data to the leaf, which does not wait for any
+ * of us; so there is no cycle.
  *
  * Cut at any time before the L2 slice is on disk, the old contents are there
  * and the new clusters leak; the slice is written after a flush that follows
@@ -27,21 +28,13 @@
  * data.  More of them are filled later in the same way, without step 1's
  * allocation.  The same goes for a data file, where each cluster has its place.
  */
-#include <linux/bvec.h>
 #include <linux/kernel.h>
-#include <linux/log2.h>
-#include <linux/mempool.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 
+#include <qblk/iter.h>
+
 #include "qcow2.h"
-
-/* Parts to be filled up to this size are written together with the data. */
-#define QCOW2_MERGE_BYTES	(128U << 10)
-
-/* Data up to this size between them is read with them, and thrown away. */
-#define QCOW2_OVERLAY_BYTES	(16U << 10)
 
 /**
  * struct qcow2_plan - how a part of a write is done
@@ -394,360 +387,6 @@ static void qcow2_end_alloc(struct qcow2_state *s, struct qcow2_alloc *a,
 	qcow2_cache_put(a->slice);
 }
 
-/**
- * struct qcow2_part - a part of new clusters that the guest did not write
- * @guest: guest offset
- * @bytes: length, may be 0
- * @fill: it has to be written: it is not a hole already
- * @zero: with zeroes
- */
-struct qcow2_part {
-	u64 guest;
-	u64 bytes;
-	bool fill;
-	bool zero;
-};
-
-static int qcow2_part_init(struct qcow2_state *s, const struct qcow2_alloc *a,
-			   u64 guest, u64 bytes, struct qcow2_part *part)
-{
-	int ret;
-
-	*part = (struct qcow2_part){ .guest = guest, .bytes = bytes };
-	if (!bytes)
-		return 0;
-	ret = qcow2_range_is_zero(s, guest, bytes, &part->zero);
-	part->fill = !(part->zero && a->fresh);
-	return ret;
-}
-
-/**
- * struct qcow2_vec - a write under construction
- * @bv: segments
- * @nr: used
- */
-struct qcow2_vec {
-	struct bio_vec *bv;
-	unsigned int nr;
-};
-
-static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
-{
-	for (; bytes; bytes -= v->bv[v->nr++].bv_len)
-		bvec_set_page(&v->bv[v->nr], ZERO_PAGE(0),
-			      min_t(u64, bytes, PAGE_SIZE), 0);
-}
-
-static void qcow2_vec_add_iter(struct qcow2_vec *v, const struct iov_iter *iter,
-			       u64 bytes)
-{
-	struct bvec_iter bi = {
-		.bi_size = bytes,
-		.bi_bvec_done = iter->iov_offset,
-	};
-	struct bio_vec bv;
-
-	for_each_bvec(bv, iter->bvec, bi, bi)
-		v->bv[v->nr++] = bv;
-}
-
-/*
- * As few as possible: each is allocated, added to bios and freed by itself.
- * But no more than one page is worth looking for.
- */
-static struct page *qcow2_vec_alloc(u64 bytes, u32 *len)
-{
-	int order = min(ilog2(DIV_ROUND_UP_ULL(bytes, PAGE_SIZE)),
-			PAGE_ALLOC_COSTLY_ORDER);
-	struct page *page = NULL;
-
-	for (; !page && order > 0; order--) {
-		page = alloc_pages((QCOW2_GFP_TRY & ~__GFP_DIRECT_RECLAIM) |
-				   __GFP_COMP, order);
-		*len = min_t(u64, bytes, PAGE_SIZE << order);
-	}
-	if (page)
-		return page;
-	*len = min_t(u64, bytes, PAGE_SIZE);
-	return alloc_page(QCOW2_GFP_TRY);
-}
-
-static int qcow2_vec_add_pages(struct qcow2_vec *v, u64 bytes)
-{
-	u32 len;
-
-	for (; bytes; bytes -= len) {
-		struct page *page = qcow2_vec_alloc(bytes, &len);
-
-		if (!page)
-			return -ENOMEM;
-		bvec_set_page(&v->bv[v->nr++], page, len, 0);
-	}
-	return 0;
-}
-
-static void qcow2_vec_free(struct qcow2_vec *v, unsigned int first,
-			   unsigned int nr)
-{
-	for (; nr; nr--, first++)
-		if (v->bv[first].bv_page != ZERO_PAGE(0))
-			__free_pages(v->bv[first].bv_page,
-				     get_order(v->bv[first].bv_len));
-}
-
-/* What the disk holds; zeroes past its end */
-static int qcow2_read_old(struct qcow2_state *s, u64 guest, u64 bytes,
-			  struct iov_iter *iter)
-{
-	u64 size = s->node->length;
-	u64 inside = guest < size ? min(bytes, size - guest) : 0;
-	int ret;
-
-	ret = qblk_node_preadv(s->node, guest, inside, iter);
-	if (!ret && iov_iter_zero(bytes - inside, iter) != bytes - inside)
-		ret = -EIO;
-	return ret;
-}
-
-/* Read what a part held before into new pages at the end of the vector. */
-static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
-			     const struct qcow2_part *part)
-{
-	unsigned int first = v->nr;
-	struct iov_iter iter;
-	int ret;
-
-	ret = qcow2_vec_add_pages(v, part->bytes);
-	if (ret)
-		return ret;
-	iov_iter_bvec(&iter, ITER_DEST, v->bv + first, v->nr - first,
-		      part->bytes);
-	return qcow2_read_old(s, part->guest, part->bytes, &iter);
-}
-
-static int qcow2_vec_add_part(struct qcow2_state *s, struct qcow2_vec *v,
-			      const struct qcow2_part *part)
-{
-	if (!part->fill)
-		return 0;
-	if (!part->zero)
-		return qcow2_vec_add_old(s, v, part);
-	qcow2_vec_add_zeroes(v, part->bytes);
-	return 0;
-}
-
-static unsigned int qcow2_part_segs(const struct qcow2_part *part)
-{
-	return part->fill ? DIV_ROUND_UP_ULL(part->bytes, PAGE_SIZE) : 0;
-}
-
-static unsigned int qcow2_iter_segs(const struct iov_iter *iter, u64 bytes)
-{
-	struct bvec_iter bi = {
-		.bi_size = bytes,
-		.bi_bvec_done = iter->iov_offset,
-	};
-	unsigned int nr = 0;
-	struct bio_vec bv;
-
-	for_each_bvec(bv, iter->bvec, bi, bi)
-		nr++;
-	return nr;
-}
-
-/* Over what was read for the vector, @pos bytes from its beginning */
-static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
-			     u64 bytes)
-{
-	struct bio_vec *bv;
-	u64 n;
-
-	for (bv = v->bv; bytes; bv++) {
-		n = pos < bv->bv_len ? min(bytes, bv->bv_len - pos) : 0;
-		if (copy_from_iter(page_address(bv->bv_page) + pos, n,
-				   &data) != n)
-			return -EIO;
-		pos -= min_t(u64, pos, bv->bv_len);
-		bytes -= n;
-	}
-	return 0;
-}
-
-/* @len bytes, of which @bytes are the guest's */
-static int qcow2_vec_write(struct qcow2_state *s, const struct qcow2_vec *v,
-			   u64 host, u64 len, struct iov_iter *data, u64 bytes)
-{
-	struct iov_iter iter;
-	int ret;
-
-	iov_iter_bvec(&iter, ITER_SOURCE, v->bv, v->nr, len);
-	ret = qblk_pwritev(s->data, host, len, &iter, 0);
-	if (!ret)
-		iov_iter_advance(data, bytes);
-	return ret;
-}
-
-/* Is one read, of what is overwritten as well, better than two? */
-static bool qcow2_worth_overlay(const struct qcow2_part *head,
-				const struct qcow2_part *tail, u64 bytes)
-{
-	return head->bytes && head->fill && !head->zero &&
-	       tail->bytes && tail->fill && !tail->zero &&
-	       bytes <= QCOW2_OVERLAY_BYTES;
-}
-
-/* Read all, copy the data over it, write all; otherwise as below */
-static int qcow2_write_overlaid(struct qcow2_state *s, u64 host,
-				const struct qcow2_part *head,
-				const struct qcow2_part *tail,
-				struct iov_iter *data, u64 bytes)
-{
-	const struct qcow2_part all = {
-		.guest = head->guest,
-		.bytes = head->bytes + bytes + tail->bytes,
-		.fill = true,
-	};
-	struct qcow2_vec v = {};
-	int ret;
-
-	v.bv = kvmalloc_array(qcow2_part_segs(&all), sizeof(*v.bv),
-			      QCOW2_GFP_TRY);
-	if (!v.bv)
-		return -ENOMEM;
-	ret = qcow2_vec_add_old(s, &v, &all);
-	if (!ret)
-		ret = qcow2_vec_overlay(&v, head->bytes, *data, bytes);
-	if (!ret)
-		ret = qcow2_vec_write(s, &v, host - head->bytes, all.bytes,
-				      data, bytes);
-	qcow2_vec_free(&v, 0, v.nr);
-	kvfree(v.bv);
-	return ret;
-}
-
-/* Head, data and tail with one write; -ENOMEM, and nothing was done */
-static int qcow2_write_merged(struct qcow2_state *s, u64 host,
-			      const struct qcow2_part *head,
-			      const struct qcow2_part *tail,
-			      struct iov_iter *data, u64 bytes)
-{
-	unsigned int data_segs = qcow2_iter_segs(data, bytes);
-	unsigned int segs = qcow2_part_segs(head) + data_segs +
-			    qcow2_part_segs(tail);
-	u64 len = bytes;
-	struct qcow2_vec v = {};
-	unsigned int first, after;
-	int ret;
-
-	v.bv = kvmalloc_array(segs, sizeof(*v.bv), QCOW2_GFP_TRY);
-	if (!v.bv)
-		return -ENOMEM;
-	ret = qcow2_vec_add_part(s, &v, head);
-	first = v.nr;
-	after = v.nr;
-	if (ret)
-		goto out_free;
-	qcow2_vec_add_iter(&v, data, bytes);
-	after = v.nr;
-	ret = qcow2_vec_add_part(s, &v, tail);
-	if (ret)
-		goto out_free;
-
-	if (head->fill) {
-		len += head->bytes;
-		host -= head->bytes;
-	}
-	if (tail->fill)
-		len += tail->bytes;
-	ret = qcow2_vec_write(s, &v, host, len, data, bytes);
-out_free:
-	qcow2_vec_free(&v, 0, first);
-	qcow2_vec_free(&v, after, v.nr - after);
-	kvfree(v.bv);
-	return ret;
-}
-
-/*
- * Copy a part piece by piece.  Waiting for the buffer is safe: whoever has it
- * waits for I/O to other nodes alone, which have their own.
- */
-static int qcow2_copy_part(struct qcow2_state *s, u64 host,
-			   const struct qcow2_part *part)
-{
-	void *buf = mempool_alloc(s->cow_pool, GFP_NOIO);
-	struct iov_iter iter;
-	struct bio_vec bv;
-	int ret = 0;
-	u64 pos, n;
-
-	for (pos = 0; !ret && pos < part->bytes; pos += n) {
-		n = min_t(u64, part->bytes - pos, qcow2_cow_bytes(s));
-		bvec_set_page(&bv, virt_to_page(buf), n, offset_in_page(buf));
-		iov_iter_bvec(&iter, ITER_DEST, &bv, 1, n);
-		ret = qcow2_read_old(s, part->guest + pos, n, &iter);
-		if (!ret)
-			ret = qblk_pwrite(s->data, host + pos, n, buf, 0);
-	}
-	mempool_free(buf, s->cow_pool);
-	return ret;
-}
-
-static int qcow2_fill_part(struct qcow2_state *s, u64 host,
-			   const struct qcow2_part *part)
-{
-	if (!part->fill || !part->bytes)
-		return 0;
-	if (part->zero)
-		return qblk_pwrite_zeroes(s->data, host, part->bytes, 0);
-	return qcow2_copy_part(s, host, part);
-}
-
-/*
- * Where the copied data ends.  Past the end of the disk nothing has to be
- * filled, and a raw data file is as long as the disk.
- */
-static u64 qcow2_fill_end(const struct qcow2_state *s,
-			  const struct qcow2_alloc *a)
-{
-	if (qcow2_has_data_file(s))
-		return min(a->to, s->node->length);
-	return a->to;
-}
-
-/* Step 2: write guest data and the rest of the clusters. */
-static int qcow2_write_clusters(struct qcow2_state *s, struct qcow2_alloc *a,
-				u64 offset, u64 bytes, struct iov_iter *iter)
-{
-	u64 host = a->host + (offset - a->guest);
-	struct qcow2_part head, tail;
-	int ret;
-
-	ret = qcow2_part_init(s, a, a->from, offset - a->from, &head);
-	if (!ret)
-		ret = qcow2_part_init(s, a, offset + bytes,
-				      qcow2_fill_end(s, a) - offset - bytes,
-				      &tail);
-	if (ret)
-		return ret;
-	if (!head.fill && !tail.fill)
-		return qblk_pwritev(s->data, host, bytes, iter, 0);
-	if (head.bytes + tail.bytes <= QCOW2_MERGE_BYTES) {
-		ret = qcow2_worth_overlay(&head, &tail, bytes) ?
-			qcow2_write_overlaid(s, host, &head, &tail, iter,
-					     bytes) :
-			qcow2_write_merged(s, host, &head, &tail, iter, bytes);
-		if (ret != -ENOMEM)
-			return ret;
-	}
-
-	ret = qcow2_fill_part(s, host - head.bytes, &head);
-	if (!ret)
-		ret = qblk_pwritev(s->data, host, bytes, iter, 0);
-	if (!ret)
-		ret = qcow2_fill_part(s, host + bytes, &tail);
-	return ret;
-}
-
 static int qcow2_write_planned(struct qcow2_state *s, u64 offset,
 			       struct qcow2_plan *p, struct iov_iter *iter)
 {
@@ -804,5 +443,120 @@ int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
 		offset += done;
 		bytes -= done;
 	}
+	return 0;
+}
+
+/**
+ * struct qcow2_started - a write that does not wait
+ * @append: its data on the way to the end of the file
+ * @s: image
+ * @plan: an allocation
+ * @v: what is written
+ * @io: of who started it
+ */
+struct qcow2_started {
+	struct qblk_append_io append;
+	struct qcow2_state *s;
+	struct qcow2_plan plan;
+	struct qcow2_vec v;
+	struct qblk_io *io;
+};
+
+/* Whatever went wrong is for the blocking way to find out again, and to mend. */
+static void qcow2_started_end(struct qcow2_started *w, int ret)
+{
+	struct qblk_io *io = w->io;
+
+	kfree(w);
+	io->end_io(io, ret ? BLK_STS_AGAIN : BLK_STS_OK);
+}
+
+/* Step 3, from the leaf's worker */
+static void qcow2_append_done(struct qblk_append_io *append, int ret)
+{
+	struct qcow2_started *w = container_of(append, struct qcow2_started,
+					       append);
+
+	qcow2_vec_exit(&w->v);
+	qcow2_end_alloc(w->s, &w->plan.alloc, ret);
+	qcow2_started_end(w, ret);
+}
+
+/* Return: -EIOCBQUEUED: qcow2_append_done() does the rest, or has done it. */
+static int qcow2_start_alloc(struct qcow2_started *w, struct iov_iter *iter)
+{
+	struct qcow2_alloc *a = &w->plan.alloc;
+	struct qcow2_state *s = w->s;
+	int ret;
+
+	ret = qcow2_vec_init(s, a, w->io->offset, w->plan.bytes, iter, &w->v);
+	if (ret)
+		goto out_end;
+	w->append.offset = w->v.host;
+	w->append.iter = w->v.iter;
+	w->append.end_io = qcow2_append_done;
+	if (!qblk_start_append(s->data, &w->append))
+		return -EIOCBQUEUED;
+	ret = qcow2_vec_write(s, &w->v);
+	qcow2_vec_exit(&w->v);
+	if (!ret)
+		iov_iter_advance(iter, w->plan.bytes);
+out_end:
+	qcow2_end_alloc(s, a, ret);
+	return ret;
+}
+
+/*
+ * An append calls its owner, who takes lock, from the worker that others in the
+ * queue need, too.  So nobody who has lock may wait for one of these.  Metadata
+ * is written with lock held, and that waits for writes to the same blocks of
+ * the leaf; those of clusters that are no smaller are metadata's alone.
+ */
+static bool qcow2_may_append(const struct qcow2_state *s)
+{
+	return s->cluster_size >= s->data->node->limits.request_alignment;
+}
+
+/**
+ * qcow2_start_pwritev - ->start_pwritev(), see driver.h
+ * @node: image
+ * @io: the write
+ *
+ * What allocates clusters at the end of the file is handed on to be joined with
+ * others, see protocol/append.c; the rest is done on the spot.
+ */
+int qcow2_start_pwritev(struct qblk_node *node, struct qblk_io *io)
+{
+	struct qcow2_state *s = node->priv;
+	struct qcow2_started *w;
+	struct iov_iter iter;
+	int ret;
+
+	if (!qcow2_may_append(s) || qcow2_balance(s))
+		return -EAGAIN;
+	w = kmalloc(sizeof(*w), QCOW2_GFP_TRY);
+	if (!w)
+		return -EAGAIN;
+	w->s = s;
+	w->io = io;
+	mutex_lock(&s->lock);
+	ret = qcow2_plan_write(s, io->offset, io->iter.bi_size, &w->plan);
+	mutex_unlock(&s->lock);
+	if (ret) {
+		kfree(w);
+		return -EAGAIN;
+	}
+	qblk_io_iter(io, ITER_SOURCE, &iter);
+	if (!w->plan.in_place && w->plan.bytes == io->iter.bi_size) {
+		ret = qcow2_start_alloc(w, &iter);
+		if (ret == -EIOCBQUEUED)
+			return 0;
+	} else {
+		ret = qcow2_write_planned(s, io->offset, &w->plan, &iter);
+	}
+	if (!ret)
+		ret = qcow2_pwritev(node, io->offset + w->plan.bytes,
+				    iov_iter_count(&iter), &iter, 0);
+	qcow2_started_end(w, ret);
 	return 0;
 }

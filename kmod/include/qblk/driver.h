@@ -138,6 +138,15 @@ struct qblk_driver {
 		       struct iov_iter *iter, unsigned int flags);
 
 	/**
+	 * @start_pwritev: not leaves: ->pwritev() that may return before all is
+	 * done; any byte range.  Process context, may sleep.  Return 0, and
+	 * io->end_io() will be called once, perhaps before this returns, or
+	 * -EAGAIN.  Both -EAGAIN and BLK_STS_AGAIN mean that ->pwritev() has
+	 * to do it, which tells errors.
+	 */
+	int (*start_pwritev)(struct qblk_node *node, struct qblk_io *io);
+
+	/**
 	 * @append: leaf: start a write at its end.  Aligned.  Return 0, and
 	 * qblk_append_end() will be called from a worker, or -EAGAIN: it is
 	 * not at the end.  Progress must not depend on memory.

@@ -127,8 +127,8 @@ int qblk_map(struct qblk_node *root, u64 offset, u64 bytes, unsigned int flags,
 void qblk_tracks_release(struct qblk_tracks *tracks);
 
 /**
- * struct qblk_io - one asynchronous piece of I/O to a leaf
- * @leaf: protocol node
+ * struct qblk_io - one asynchronous piece of I/O
+ * @leaf: protocol node; with &qblk_driver.start_pwritev the format
  * @offset: in @leaf
  * @src: bio that owns the pages; stays valid until @end_io
  * @iter: the piece of @src, @iter.bi_size bytes; bi_sector is not used
