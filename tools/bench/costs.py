@@ -107,4 +107,5 @@ def measure(images, factor):
             "attached": {
                 "one after the other":
                     one_after_another(images, max(40, int(1000 * factor))),
-                "at once": at_once(images, max(20, int(200 * factor)))}}
+                "at once":
+                    at_once(images, max(20, int(200 * min(factor, 1))))}}
