@@ -487,10 +487,11 @@ static int image_fail_step(struct image *img, unsigned int step)
 	}
 }
 
-static struct image *image_fail_create(struct kunit *test)
+static struct image *image_fail_create(struct kunit *test, bool start)
 {
 	struct image *img = image_create(test, &image_fail_cfg, 512 * KB);
 
+	img->start = start;
 	image_open(img);
 	KUNIT_ASSERT_EQ(test, 0, image_write(img, 16 * KB, 16 * KB, 1));
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
@@ -499,9 +500,9 @@ static struct image *image_fail_create(struct kunit *test)
 }
 
 /* One failure: the operation says so, and works when it is tried again. */
-static void image_fail_once(struct kunit *test)
+static void image_run_fail_once(struct kunit *test, bool start)
 {
-	struct image *img = image_fail_create(test);
+	struct image *img = image_fail_create(test, start);
 	unsigned int step;
 	int ret;
 
@@ -524,9 +525,9 @@ static void image_fail_once(struct kunit *test)
 }
 
 /* The file goes away for good, and comes back as it was left. */
-static void image_fail_forever(struct kunit *test)
+static void image_run_fail_forever(struct kunit *test, bool start)
 {
-	struct image *img = image_fail_create(test);
+	struct image *img = image_fail_create(test, start);
 	unsigned int step;
 
 	image_fail_arm(img, UINT_MAX);
@@ -538,6 +539,27 @@ static void image_fail_forever(struct kunit *test)
 	image_fail_arm(img, 0);
 	image_open(img);
 	KUNIT_ASSERT_EQ(test, 0, image_close(img));
+}
+
+static void image_fail_once(struct kunit *test)
+{
+	image_run_fail_once(test, false);
+}
+
+static void image_fail_forever(struct kunit *test)
+{
+	image_run_fail_forever(test, false);
+}
+
+/* What fails in a leaf's worker is tried once more. */
+static void image_fail_once_start(struct kunit *test)
+{
+	image_run_fail_once(test, true);
+}
+
+static void image_fail_forever_start(struct kunit *test)
+{
+	image_run_fail_forever(test, true);
 }
 
 /* Threads that write next to each other */
@@ -1116,6 +1138,8 @@ static struct kunit_case image_kunit_cases[] = {
 	KUNIT_CASE_PARAM(image_cow_once, image_cow_part_gen_params),
 	KUNIT_CASE_PARAM(image_fail_once, image_fail_gen_params),
 	KUNIT_CASE_PARAM(image_fail_forever, image_fail_gen_params),
+	KUNIT_CASE_PARAM(image_fail_once_start, image_fail_gen_params),
+	KUNIT_CASE_PARAM(image_fail_forever_start, image_fail_gen_params),
 	{}
 };
 
