@@ -11,15 +11,20 @@ from works import GIB, KIB
 TIB = 1024 * GIB
 
 
-def free(what=3):
-    """Bytes nobody uses, when all that can be given back was; 1: pages alone."""
+def memory(field):
+    """Bytes of a line of /proc/meminfo."""
+    for line in lib.read_file("/proc/meminfo").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * KIB
+    raise lib.Fail(f"no {field}")
+
+
+def free():
+    """Bytes nobody uses, when all that can be given back was."""
     for _ in range(2):
         os.sync()
-        lib.write_file("/proc/sys/vm/drop_caches", what)
-    for line in lib.read_file("/proc/meminfo").splitlines():
-        if line.startswith("MemFree:"):
-            return int(line.split()[1]) * KIB
-    raise lib.Fail("no MemFree")
+        lib.write_file("/proc/sys/vm/drop_caches", 3)
+    return memory("MemFree")
 
 
 def spent(function, *args):
@@ -56,14 +61,15 @@ def sizes(images):
 
 
 def mapped_once(image):
-    """Bytes that reading a disk takes, beyond what its first blocks take."""
+    """Bytes that reading a disk takes, beyond what its first blocks take: tables are
+    in slabs, and of what is free, each processor keeps some pages for itself."""
     dev = attach(image)
     lib.run("dd", f"if={dev}", "of=/dev/null", "bs=64k", "count=1",
             "iflag=direct")
-    before = free(1)
+    before = memory("Slab")
     lib.run("dd", f"if={dev}", "of=/dev/null", "bs=1M", "iflag=direct",
             timeout=600)
-    used = before - free(1)
+    used = memory("Slab") - before
     lib.detach(dev)
     return used
 
