@@ -596,7 +596,6 @@ int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io)
 	    write_check_range(child, io->offset, bytes) ||
 	    direct_len(leaf, io->offset, bytes, &io->iter) != bytes)
 		return -EAGAIN;
-	io->leaf = leaf;
 	qblk_tracked_begin(leaf, &io->tracked, io->offset, io->offset + bytes,
 			   false);
 	ret = leaf->drv->append(leaf, io);

@@ -4,7 +4,7 @@
  *
  * Such a write has the inode to itself and changes the journal several times:
  * for the blocks, for the size, and so that a crash in between leaves no blocks
- * past the end.  That is most of what copying a cluster into an image on ext4
+ * past the end.  On ext4 that is a fifth of what copying a cluster into an image
  * costs.  A format that allocates one cluster after the other makes many of
  * them, each where the one before ends; here they queue up, and those that are
  * there become one.

@@ -212,15 +212,13 @@ struct qblk_tracked {
  *	until @end_io
  * @end_io: called once, from a worker, may sleep; @ret is 0 or what the write
  *	failed with
- * @leaf: where it goes
- * @tracked: lists it there
+ * @tracked: lists it at the leaf
  * @entry: for the leaf
  */
 struct qblk_append_io {
 	u64 offset;
 	struct iov_iter iter;
 	void (*end_io)(struct qblk_append_io *io, int ret);
-	struct qblk_node *leaf;
 	struct qblk_tracked tracked;
 	struct list_head entry;
 };
