@@ -586,6 +586,18 @@ int qblk_pwritev(struct qblk_child *child, u64 offset, u64 bytes,
 }
 EXPORT_SYMBOL_GPL(qblk_pwritev);
 
+int qblk_start_pwritev(struct qblk_child *child, struct qblk_io *io)
+{
+	struct qblk_node *node = child->node;
+
+	if (!node->drv->start_pwritev || node->detect_zeroes ||
+	    io->opf & REQ_FUA ||
+	    write_check_range(child, io->offset, io->iter.bi_size))
+		return -EAGAIN;
+	return node->drv->start_pwritev(node, io);
+}
+EXPORT_SYMBOL_GPL(qblk_start_pwritev);
+
 int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io)
 {
 	struct qblk_node *leaf = child->node;

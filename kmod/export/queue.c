@@ -590,32 +590,24 @@ static int qblk_rw_blocking(struct qblk_rq *qrq, struct bio *bio,
 			    rq->cmd_flags & REQ_FUA ? QBLK_REQ_FUA : 0);
 }
 
-/*
- * Tier 2 of what is left of the current bio, by a driver that need not wait
- * until it is done.  FUA is left to blocking calls, which know how to emulate
- * it.
- */
+/* Tier 2 of what is left of the current bio, if that need not be waited for */
 static int qblk_start_rest(struct qblk_rq *qrq)
 {
 	struct qblk_export *exp = qblk_rq_export(qrq);
-	struct request *rq = qblk_rq_request(qrq);
-	struct qblk_node *root = exp->root->node;
 	struct qblk_cursor *cur = &qrq->rest;
 	struct qblk_piece *piece;
 
-	if (!op_is_write(req_op(rq)) || rq->cmd_flags & REQ_FUA ||
-	    !root->drv->start_pwritev || root->detect_zeroes ||
-	    READ_ONCE(root->dead) || READ_ONCE(exp->dead))
+	if (!op_is_write(req_op(qblk_rq_request(qrq))) || READ_ONCE(exp->dead))
 		return -EAGAIN;
 	piece = qblk_piece_get(qrq);
 	if (!piece)
 		return -EAGAIN;
 	qblk_piece_init(qrq, piece, cur->iter.bi_size);
-	piece->io.leaf = root;
+	piece->io.leaf = exp->root->node;
 	piece->io.offset = cur->pos;
 	piece->io.tracks.nr = 0;
 	return qblk_piece_sent(qrq, piece,
-			       root->drv->start_pwritev(root, &piece->io));
+			       qblk_start_pwritev(exp->root, &piece->io));
 }
 
 static void qblk_work_redo(struct qblk_rq *qrq)

@@ -780,7 +780,7 @@ static int image_start_io(struct image *img, u64 offset, struct image_io *iio)
 	iio->io.end_io = image_end_io;
 	iio->io.private = iio;
 	init_completion(&iio->done);
-	return img->node->drv->start_pwritev(img->node, &iio->io);
+	return qblk_start_pwritev(&img->edge, &iio->io);
 }
 
 /* As the front end does it.  Return: -EAGAIN: it has to be done otherwise. */

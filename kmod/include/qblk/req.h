@@ -190,6 +190,19 @@ int qblk_pwrite_zeroes(struct qblk_child *child, u64 offset, u64 bytes,
 		       unsigned int flags);
 
 /**
+ * qblk_start_pwritev - start a write that may end later
+ * @child: edge to the node
+ * @io: the write, any byte range, with &qblk_io.leaf the node
+ *
+ * Zeroes are not detected and FUA is not emulated here: both are left to
+ * qblk_pwritev().  Context: as that.
+ *
+ * Return: 0, and @io->end_io() is called, perhaps before this returns; or
+ * -EAGAIN: qblk_pwritev() has to do it, as after %BLK_STS_AGAIN.
+ */
+int qblk_start_pwritev(struct qblk_child *child, struct qblk_io *io);
+
+/**
  * struct qblk_tracked - a write in flight on a leaf
  * @ser: where it is listed, NULL when the leaf does not track
  * @entry: in the order of arrival
