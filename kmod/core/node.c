@@ -137,9 +137,12 @@ EXPORT_SYMBOL_GPL(qblk_node_find);
 void qblk_event_corrupted(const struct qblk_node *node, bool fatal, s64 offset,
 			  s64 bytes, const char *msg)
 {
-	pr_err_ratelimited("qblk: node '%s': image is corrupt%s: %s (offset %lld, %lld bytes)\n",
-			   node->name, fatal ? ", no more writes" : "", msg,
-			   offset, bytes);
+	/*
+	 * Not rate-limited: drivers report an open image once, twice at most,
+	 * and one of many images that break together must not go unnamed.
+	 */
+	pr_err("qblk: node '%s': image is corrupt%s: %s (offset %lld, %lld bytes)\n",
+	       node->name, fatal ? ", no more writes" : "", msg, offset, bytes);
 	qblk_netlink_event_corrupted(node, fatal, offset, bytes, msg);
 }
 EXPORT_SYMBOL_GPL(qblk_event_corrupted);

@@ -21,6 +21,8 @@ from qcow2 import COPIED, OFFSET_MASK
 
 SIZE = 8 * MIB
 CLUSTER = 64 * KIB
+# More than the kernel's rate limit lets through at once
+MANY = 12
 # Guest clusters: one with data in every image, one without
 DATA, HOLE = 0, 20
 EXT_BITMAPS = 0x23852875
@@ -155,8 +157,9 @@ def log_since(mark):
 
 
 def set_mark(name):
+    """A line of its own: without its end, dmesg would not show it yet."""
     mark = f"overlap test: {name}"
-    lib.write_file("/dev/kmsg", mark)
+    lib.write_file("/dev/kmsg", mark + "\n")
     return mark
 
 
@@ -212,6 +215,26 @@ def test_cases():
              f"{wrong} wrong")
     check(not wrong, f"{wrong} of {len(CASES)} wrong")
     check(refused > len(TABLES), "QEMU refuses too little for a test")
+
+
+def test_log_of_many():
+    """Of images that turn out to be broken at the same time, all are named."""
+    data = mutated(read_bases(lib.fixture_path("")),
+                   ("refcount-block", "mapped", ""))
+    mark = set_mark("many")
+    devs = []
+    for i in range(MANY):
+        image = lib.scratch(f"many{i}.qcow2")
+        lib.write_sparse(image, data)
+        opts = graph(image, ("", "", "")) + f",node-name=many{i}"
+        devs.append(lib.ctl("attach", "--image-opts", opts).stdout.strip())
+    for dev in devs:
+        check(refuses(dev, DATA * CLUSTER), f"{dev}: written")
+    log = log_since(mark)
+    for i, dev in enumerate(devs):
+        check(f"node 'many{i}': image is corrupt" in log,
+              f"many{i} is not in the log")
+        lib.detach(dev)
 
 
 class Listener:
