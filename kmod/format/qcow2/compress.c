@@ -14,23 +14,23 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uio.h>
-#include <linux/zlib.h>
 #include <linux/zstd.h>
 
+#include "../inflate.h"
 #include "qcow2.h"
 
 /**
  * struct qcow2_zws - what one decompression needs
  * @entry: in the pool
  * @size: largest cluster @out can hold
- * @zlib: inflate workspace
+ * @inflate: tables
  * @zstd: decompression context's memory
  * @out: the cluster, when it has no other place
  */
 struct qcow2_zws {
 	struct list_head entry;
 	u32 size;
-	void *zlib;
+	struct qblk_inflate *inflate;
 	void *zstd;
 	u8 *out;
 };
@@ -51,7 +51,7 @@ static void qcow2_zws_free(struct qcow2_zws *w)
 {
 	if (!w)
 		return;
-	kvfree(w->zlib);
+	kvfree(w->inflate);
 	kvfree(w->zstd);
 	kvfree(w->out);
 	kfree(w);
@@ -64,10 +64,10 @@ static struct qcow2_zws *qcow2_zws_alloc(u32 size, gfp_t gfp)
 	if (!w)
 		return NULL;
 	w->size = size;
-	w->zlib = kvmalloc(zlib_inflate_workspacesize(), gfp);
+	w->inflate = kvmalloc(sizeof(*w->inflate), gfp);
 	w->zstd = kvmalloc(zstd_dctx_workspace_bound(), gfp);
 	w->out = kvmalloc(size, gfp);
-	if (w->zlib && w->zstd && w->out)
+	if (w->inflate && w->zstd && w->out)
 		return w;
 	qcow2_zws_free(w);
 	return NULL;
@@ -179,32 +179,6 @@ static struct qcow2_zws *qcow2_zpool_get(u32 size)
 }
 
 /*
- * QEMU writes raw deflate with a 4 KiB window; the largest window reads any.
- * The input goes on to the end of its sector, so what counts is that the
- * output is complete.
- */
-static int qcow2_inflate(struct qcow2_zws *w, u8 *dst, size_t dst_len,
-			 const u8 *src, size_t src_len)
-{
-	struct z_stream_s strm = {
-		.workspace = w->zlib,
-		.next_in = src,
-		.avail_in = src_len,
-		.next_out = dst,
-		.avail_out = dst_len,
-	};
-	int ret;
-
-	if (zlib_inflateInit2(&strm, -MAX_WBITS) != Z_OK)
-		return -EIO;
-	ret = zlib_inflate(&strm, Z_FINISH);
-	zlib_inflateEnd(&strm);
-	if (ret != Z_STREAM_END && ret != Z_BUF_ERROR && ret != Z_OK)
-		return -EIO;
-	return strm.avail_out ? -EIO : 0;
-}
-
-/*
  * Frames until the cluster is full, then garbage.  There may be empty ones; each
  * has a header, so there is an end to them.
  */
@@ -233,13 +207,18 @@ static int qcow2_unzstd(struct qcow2_zws *w, u8 *dst, size_t dst_len,
 	return 0;
 }
 
-/* At least @need bytes of the cluster: zstd decodes blocks, mostly all of it. */
+/*
+ * At least @need bytes of the cluster: zstd decodes blocks, mostly all of it.
+ * The input goes on to the end of its sector, so what counts is that the output
+ * is complete.  QEMU writes raw deflate with a window of 4 KiB; a larger one is
+ * as good.
+ */
 static int qcow2_decompress_ws(struct qcow2_state *s, struct qcow2_zws *w,
 			       const u8 *src, u32 len, u8 *dst, u32 need)
 {
 	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
 		return qcow2_unzstd(w, dst, s->cluster_size, src, len);
-	return qcow2_inflate(w, dst, need, src, len);
+	return qblk_inflate(w->inflate, dst, need, src, len);
 }
 
 /**

@@ -8,6 +8,7 @@
 import os
 import sys
 import tempfile
+import zlib
 
 sys.dont_write_bytecode = True
 
@@ -31,6 +32,26 @@ def seeds(sample):
         yield "tables", b"\x03\1" + tables[2:] + bytes(b.data[at:at + length])
 
 
+def deflated():
+    """What wants a number of bytes, and deflate data that make it."""
+    text = b"".join(b"%d %x " % (n * n, n) for n in range(2000))
+    for level in (0, 1, 9):
+        for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY,
+                         zlib.Z_RLE, zlib.Z_FIXED):
+            for data in (text, bytes(500), bytes(range(256))):
+                z = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+                packed = z.compress(data) + z.flush()
+                for want in (len(data), len(data) // 2):
+                    yield (want - 1).to_bytes(2, "little") + packed
+
+
+def write_seeds(folder, prefix, contents):
+    os.makedirs(folder, exist_ok=True)
+    for n, data in enumerate(contents):
+        with open(os.path.join(folder, f"{prefix}-{n}"), "wb") as f:
+            f.write(data)
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__)
@@ -43,10 +64,9 @@ def main():
         os.chdir("/")
     for sample in samples:
         for n, (name, data) in enumerate(seeds(sample)):
-            folder = os.path.join(target, name)
-            os.makedirs(folder, exist_ok=True)
-            with open(os.path.join(folder, f"{sample.name}-{n}"), "wb") as f:
-                f.write(data)
+            write_seeds(os.path.join(target, name), f"{sample.name}-{n}",
+                        [data])
+    write_seeds(os.path.join(target, "inflate"), "deflated", deflated())
     return 0
 
 

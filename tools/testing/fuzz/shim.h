@@ -24,6 +24,7 @@ typedef u16 __be16;
 typedef u32 __be32;
 typedef u64 __be64;
 
+#define U8_MAX		((u8)~0U)
 #define U16_MAX		((u16)~0U)
 #define U32_MAX		((u32)~0U)
 #define U64_MAX		((u64)~0ULL)
@@ -91,6 +92,42 @@ static inline u64 get_unaligned_be64(const void *p)
 
 	memcpy(&v, p, sizeof(v));
 	return be64_to_cpu(v);
+}
+
+static inline u16 get_unaligned_le16(const void *p)
+{
+	u16 v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline u64 get_unaligned_le64(const void *p)
+{
+	u64 v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+#define get_unaligned(p)					\
+({								\
+	__typeof__(*(p) + 0) _v;				\
+								\
+	memcpy(&_v, (p), sizeof(_v));				\
+	_v;							\
+})
+#define put_unaligned(v, p)					\
+do {								\
+	__typeof__(*(p)) _v = (v);				\
+								\
+	memcpy((p), &_v, sizeof(_v));				\
+} while (0)
+
+static inline void memset32(u32 *p, u32 v, size_t nr)
+{
+	while (nr--)
+		*p++ = v;
 }
 
 static inline u16 get_unaligned_be16(const void *p)

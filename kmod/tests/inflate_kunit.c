@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Deflate: what zlib compresses comes back, and what is broken is taken for
+ * broken by both.
+ */
+#include <kunit/test.h>
+#include <linux/prandom.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/zlib.h>
+
+#include "../format/inflate.h"
+
+#define INFLATE_BYTES	(64 << 10)
+/* More than deflate makes of bytes that do not compress */
+#define INFLATE_ROOM	(INFLATE_BYTES + 4096)
+/* Beyond what is wanted, to find out that it is left alone */
+#define INFLATE_GUARD	64
+
+/**
+ * struct inflate_bench - what a case works with
+ * @z: tables
+ * @plain: data
+ * @packed: compressed
+ * @packed_len: bytes of it
+ * @out: what is made of it
+ * @expected: what zlib makes of it
+ * @deflate: workspace of zlib
+ * @inflate: workspace of zlib
+ * @rnd: random numbers
+ */
+struct inflate_bench {
+	struct qblk_inflate *z;
+	u8 *plain;
+	u8 *packed;
+	u32 packed_len;
+	u8 *out;
+	u8 *expected;
+	void *deflate;
+	void *inflate;
+	struct rnd_state rnd;
+};
+
+static void *inflate_buffer(struct kunit *test, size_t bytes)
+{
+	void *p = kunit_kmalloc(test, bytes, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	return p;
+}
+
+static int inflate_test_init(struct kunit *test)
+{
+	struct inflate_bench *b;
+
+	if (!IS_REACHABLE(CONFIG_ZLIB_DEFLATE))
+		kunit_skip(test, "the kernel has no zlib_deflate()");
+	b = inflate_buffer(test, sizeof(*b));
+	b->z = inflate_buffer(test, sizeof(*b->z));
+	b->plain = inflate_buffer(test, INFLATE_BYTES);
+	b->packed = inflate_buffer(test, INFLATE_ROOM);
+	b->out = inflate_buffer(test, INFLATE_BYTES + INFLATE_GUARD);
+	b->expected = inflate_buffer(test, INFLATE_BYTES);
+	b->deflate = inflate_buffer(test,
+				    zlib_deflate_workspacesize(MAX_WBITS, 8));
+	b->inflate = inflate_buffer(test, zlib_inflate_workspacesize());
+	prandom_seed_state(&b->rnd, 60);
+	test->priv = b;
+	return 0;
+}
+
+static u32 inflate_random(struct inflate_bench *b, u32 below)
+{
+	return prandom_u32_state(&b->rnd) % below;
+}
+
+/* Data */
+
+static void inflate_fill_random(struct inflate_bench *b)
+{
+	prandom_bytes_state(&b->rnd, b->plain, INFLATE_BYTES);
+}
+
+static void inflate_fill_zeroes(struct inflate_bench *b)
+{
+	memset(b->plain, 0, INFLATE_BYTES);
+}
+
+/* What repeats is this long. */
+static void inflate_fill_periods(struct inflate_bench *b)
+{
+	u32 i, period = 1;
+
+	for (i = 0; i < INFLATE_BYTES; i++) {
+		if (i % 512 < 16)
+			period = 1 + i / 512 % 16;
+		b->plain[i] = i % 512 < 16 ? i / 7 : b->plain[i - period];
+	}
+}
+
+/* Words, some of them far back */
+static void inflate_fill_words(struct inflate_bench *b)
+{
+	u32 i, n, from;
+
+	inflate_fill_random(b);
+	for (i = 256; i < INFLATE_BYTES; i += n) {
+		n = 1 + inflate_random(b, 300);
+		n = min(n, INFLATE_BYTES - i);
+		from = inflate_random(b, i);
+		if (inflate_random(b, 4))
+			memmove(b->plain + i, b->plain + from,
+				min(n, i - from));
+	}
+}
+
+/* Few symbols, each half as often as the one before: the longest codes */
+static void inflate_fill_skewed(struct inflate_bench *b)
+{
+	u32 i;
+
+	for (i = 0; i < INFLATE_BYTES; i++)
+		b->plain[i] = ffs(prandom_u32_state(&b->rnd)) * 7;
+}
+
+static void (*const inflate_fills[])(struct inflate_bench *b) = {
+	inflate_fill_random,
+	inflate_fill_zeroes,
+	inflate_fill_periods,
+	inflate_fill_words,
+	inflate_fill_skewed,
+};
+
+/* zlib */
+
+static void inflate_pack(struct kunit *test, struct inflate_bench *b, int level,
+			 int window, int strategy)
+{
+	struct z_stream_s strm = {
+		.workspace = b->deflate,
+		.next_in = b->plain,
+		.avail_in = INFLATE_BYTES,
+		.next_out = b->packed,
+		.avail_out = INFLATE_ROOM,
+	};
+
+	KUNIT_ASSERT_EQ(test, Z_OK,
+			zlib_deflateInit2(&strm, level, Z_DEFLATED, -window, 8,
+					  strategy));
+	KUNIT_ASSERT_EQ(test, Z_STREAM_END, zlib_deflate(&strm, Z_FINISH));
+	zlib_deflateEnd(&strm);
+	b->packed_len = INFLATE_ROOM - strm.avail_out;
+}
+
+/* Whether all that is wanted is made, even if something is wrong after it */
+static int inflate_by_zlib(struct inflate_bench *b, u32 want, u32 len)
+{
+	struct z_stream_s strm = {
+		.workspace = b->inflate,
+		.next_in = b->packed,
+		.avail_in = len,
+		.next_out = b->expected,
+		.avail_out = want,
+	};
+
+	zlib_inflateInit2(&strm, -MAX_WBITS);
+	zlib_inflate(&strm, Z_FINISH);
+	zlib_inflateEnd(&strm);
+	return strm.avail_out ? -EIO : 0;
+}
+
+/* Both say the same, and nothing is written where it should not be. */
+static int inflate_compare(struct kunit *test, struct inflate_bench *b,
+			   u32 want, u32 len)
+{
+	int ret, expected = inflate_by_zlib(b, want, len);
+
+	memset(b->out + want, 0xa5, INFLATE_GUARD);
+	ret = qblk_inflate(b->z, b->out, want, b->packed, len);
+	KUNIT_EXPECT_EQ(test, expected, ret);
+	if (!ret)
+		KUNIT_EXPECT_MEMEQ(test, b->out, b->expected, want);
+	KUNIT_EXPECT_PTR_EQ(test, NULL,
+			    memchr_inv(b->out + want, 0xa5, INFLATE_GUARD));
+	return ret;
+}
+
+/* Cases */
+
+static void inflate_back(struct kunit *test, struct inflate_bench *b, int level,
+			 int window, int strategy)
+{
+	inflate_pack(test, b, level, window, strategy);
+	memset(b->out, 0xa5, INFLATE_BYTES);
+	KUNIT_EXPECT_EQ(test, 0, inflate_compare(test, b, INFLATE_BYTES,
+						 b->packed_len));
+	KUNIT_EXPECT_MEMEQ(test, b->plain, b->out, INFLATE_BYTES);
+	cond_resched();
+}
+
+static void inflate_round_trip(struct kunit *test)
+{
+	static const int strategies[] = {
+		Z_DEFAULT_STRATEGY, Z_FILTERED, Z_HUFFMAN_ONLY,
+	};
+	struct inflate_bench *b = test->priv;
+	u32 fill, level, i;
+
+	for (fill = 0; fill < ARRAY_SIZE(inflate_fills); fill++) {
+		inflate_fills[fill](b);
+		for (i = 0; i < ARRAY_SIZE(strategies); i++)
+			for (level = 0; level <= 9; level += 3)
+				inflate_back(test, b, level, i ? 15 : 12,
+					     strategies[i]);
+	}
+}
+
+/* A part is made without what follows it; one byte too little is too little. */
+static void inflate_parts(struct kunit *test)
+{
+	struct inflate_bench *b = test->priv;
+	u32 i;
+
+	inflate_fill_words(b);
+	inflate_pack(test, b, 6, 12, Z_DEFAULT_STRATEGY);
+	for (i = 0; i < 80; i++) {
+		inflate_compare(test, b, 1 + i, b->packed_len);
+		inflate_compare(test, b, INFLATE_BYTES - i, b->packed_len);
+		inflate_compare(test, b, 1 + i, i);
+		inflate_compare(test, b, INFLATE_BYTES, b->packed_len - i);
+		inflate_compare(test, b, 1 + inflate_random(b, INFLATE_BYTES),
+				inflate_random(b, b->packed_len));
+		cond_resched();
+	}
+}
+
+static void inflate_mutations(struct kunit *test)
+{
+	struct inflate_bench *b = test->priv;
+	u32 fill, i, n, at, bit, len;
+	int good = 0, bad = 0;
+
+	for (fill = 1; fill < ARRAY_SIZE(inflate_fills); fill++) {
+		inflate_fills[fill](b);
+		inflate_pack(test, b, 6, 12, fill == 3 ? Z_HUFFMAN_ONLY :
+							 Z_DEFAULT_STRATEGY);
+		for (i = 0; i < 150; i++) {
+			/* mostly the first block's header */
+			len = i % 4 ? min(b->packed_len, 200U) : b->packed_len;
+			at = inflate_random(b, len);
+			bit = 1 << inflate_random(b, 8);
+			b->packed[at] ^= bit;
+			n = 1 + inflate_random(b, INFLATE_BYTES);
+			if (inflate_compare(test, b, n, b->packed_len))
+				bad++;
+			else
+				good++;
+			b->packed[at] ^= bit;
+			cond_resched();
+		}
+	}
+	KUNIT_EXPECT_GT(test, good, 30);
+	KUNIT_EXPECT_GT(test, bad, 30);
+}
+
+/* Anything at all, as the start of a block of each kind */
+static void inflate_garbage(struct kunit *test)
+{
+	struct inflate_bench *b = test->priv;
+	u32 i;
+
+	for (i = 0; i < 2000; i++) {
+		prandom_bytes_state(&b->rnd, b->packed, 256);
+		if (i % 4)
+			b->packed[0] = (b->packed[0] & ~7) | (i % 4) << 1;
+		inflate_compare(test, b, 1 + inflate_random(b, 1000),
+				inflate_random(b, 256));
+	}
+}
+
+static struct kunit_case inflate_kunit_cases[] = {
+	KUNIT_CASE(inflate_round_trip),
+	KUNIT_CASE(inflate_parts),
+	KUNIT_CASE(inflate_mutations),
+	KUNIT_CASE(inflate_garbage),
+	{}
+};
+
+static struct kunit_suite inflate_kunit_suite = {
+	.name = "qblk_inflate",
+	.init = inflate_test_init,
+	.test_cases = inflate_kunit_cases,
+};
+
+kunit_test_suite(inflate_kunit_suite);
