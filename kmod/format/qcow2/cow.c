@@ -21,6 +21,9 @@
 /* Parts to be filled up to this size are written together with the data. */
 #define QCOW2_MERGE_BYTES	(128U << 10)
 
+/* Most that is in one piece: what QEMU's clusters have if nobody says more */
+#define QCOW2_VEC_BYTES		(64U << 10)
+
 /* Data up to this size between them is read with them, and thrown away. */
 #define QCOW2_OVERLAY_BYTES	(16U << 10)
 
@@ -60,16 +63,18 @@ static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
 
 /*
  * As few as possible: each is allocated, added to bios and freed by itself.
- * But no more than one page is worth looking for.
+ * But no more than one page is worth looking for.  What lists of each CPU have
+ * is torn to pieces and joined again by many requests at a time, so that a
+ * cluster's worth from the zone is had for less.
  */
 static struct page *qcow2_vec_alloc(u64 bytes, u32 *len)
 {
 	int order = min(ilog2(DIV_ROUND_UP_ULL(bytes, PAGE_SIZE)),
-			PAGE_ALLOC_COSTLY_ORDER);
+			get_order(QCOW2_VEC_BYTES));
 	struct page *page = NULL;
 
 	for (; !page && order > 0; order--) {
-		page = alloc_pages((QCOW2_GFP_TRY & ~__GFP_DIRECT_RECLAIM) |
+		page = alloc_pages((QCOW2_GFP_TRY & ~__GFP_RECLAIM) |
 				   __GFP_COMP, order);
 		*len = min_t(u64, bytes, PAGE_SIZE << order);
 	}
