@@ -62,6 +62,7 @@ struct image_cfg {
  * @node: its node, while open
  * @edge: an edge to the node
  * @start: writes are started with ->start_pwritev()
+ * @l2_cache: option l2-cache-size when it is opened, NULL for the smallest
  * @overlap_check: the option when it is opened, NULL for the default
  * @model: what the disk should hold
  * @scratch: a buffer of the disk's size
@@ -83,6 +84,7 @@ struct image {
 	struct qblk_node *node;
 	struct qblk_child edge;
 	bool start;
+	const char *l2_cache;
 	const char *overlap_check;
 	u8 *model;
 	u8 *scratch;

@@ -271,14 +271,14 @@ struct image *image_create(struct kunit *test, const struct image_cfg *cfg,
  * @img: image, closed
  * @err: gets the sentence on failure
  *
- * With the smallest caches, so that slices come and go.
+ * With the smallest caches, so that slices come and go, unless it says more.
  *
  * Return: 0, or a negative errno, and it is still closed.
  */
 int image_try_open(struct image *img, struct qblk_err *err)
 {
 	struct qblk_opt opts[] = {
-		{ .key = "l2-cache-size", .value = "4096" },
+		{ .key = "l2-cache-size", .value = img->l2_cache ?: "4096" },
 		{ .key = "refcount-cache-size", .value = "4K" },
 		{ .key = "overlap-check", .value = img->overlap_check },
 	};

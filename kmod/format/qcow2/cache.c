@@ -187,6 +187,7 @@ int qcow2_cache_init(struct qcow2_cache *c, struct qblk_child *file,
 	c->nr_dirty = 0;
 	c->max = clamp_t(u64, bytes >> slice_bits,
 			 max(QCOW2_MIN_SLICES / c->chunks, 2U), INT_MAX);
+	c->max_dirty = c->max / 2;
 	atomic64_set(&c->hits, 0);
 	atomic64_set(&c->misses, 0);
 	c->evicted = 0;

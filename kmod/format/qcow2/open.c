@@ -18,6 +18,9 @@
 /* Records of freed clusters there always are; one is enough for progress. */
 #define QCOW2_FREE_RESERVE		16
 
+/* Dirty L2 tables that may wait for a flush, if that is of use */
+#define QCOW2_MAX_DIRTY_L2		((u32)SZ_4M)
+
 static int qcow2_check_crypt(const struct qcow2_state *s, struct qblk_err *err)
 {
 	if (s->hdr.crypt_method == QCOW2_CRYPT_NONE)
@@ -306,6 +309,21 @@ static int qcow2_init_reserves(struct qcow2_state *s)
 	return s->wq && s->buf && s->free_pool && s->cow_pool ? 0 : -ENOMEM;
 }
 
+/*
+ * Where all L2 tables have room, none is evicted for another, and to write some
+ * of them early has no use: each of these writes wants a flush before it.  What
+ * is dirty can only be given back to the system by writing it, though.
+ */
+static void qcow2_init_max_dirty(struct qcow2_state *s)
+{
+	struct qcow2_cache *c = &s->l2_cache;
+
+	if (s->l2_cache_size < qcow2_all_l2_bytes(s))
+		return;
+	c->max_dirty = clamp_t(u32, QCOW2_MAX_DIRTY_L2 >> c->slice_bits,
+			       c->max / 2, c->max);
+}
+
 /* What does not come from the image, once the header is known */
 static int qcow2_init_resources(struct qcow2_state *s)
 {
@@ -317,6 +335,7 @@ static int qcow2_init_resources(struct qcow2_state *s)
 			      s->l2_cache_size);
 	ref = qcow2_cache_init(&s->ref_cache, s->file, s->ref_slice_bits,
 			       s->ref_cache_size);
+	qcow2_init_max_dirty(s);
 	return l2 ?: ref ?: qcow2_zpool_reserve(s->cluster_size) ?:
 	       qcow2_inbuf_init(s) ?: qcow2_init_reserves(s);
 }

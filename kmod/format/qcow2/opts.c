@@ -178,8 +178,13 @@ const struct qblk_opt_desc qcow2_opt_table[] = {
 	{}
 };
 
-/* Bytes of all L2 tables the disk can have */
-static u64 qcow2_all_l2_bytes(const struct qcow2_state *s)
+/**
+ * qcow2_all_l2_bytes - size of all L2 tables the disk can have
+ * @s: image, its header read
+ *
+ * Return: bytes, whole clusters.
+ */
+u64 qcow2_all_l2_bytes(const struct qcow2_state *s)
 {
 	u64 entries = (s->node->length + s->cluster_size - 1) >>
 		      s->cluster_bits;

@@ -92,6 +92,7 @@ struct qcow2_slice {
  * @nr: slices in memory
  * @nr_dirty: of these, dirty
  * @max: clean slices are evicted above this many
+ * @max_dirty: those above this many are written back
  * @hits: lookups that found their slice, worker only
  * @misses: lookups that read from disk
  * @evicted: slices that went because of @max
@@ -109,6 +110,7 @@ struct qcow2_cache {
 	unsigned int nr;
 	unsigned int nr_dirty;
 	unsigned int max;
+	unsigned int max_dirty;
 	atomic64_t hits;
 	atomic64_t misses;
 	unsigned long evicted;
@@ -700,6 +702,7 @@ bool qcow2_l2_misplaced(const struct qcow2_state *s, u64 offset);
 bool qcow2_block_misplaced(const struct qcow2_state *s, u64 offset);
 
 /* opts.c */
+u64 qcow2_all_l2_bytes(const struct qcow2_state *s);
 extern const struct qblk_opt_desc qcow2_opt_table[];
 int qcow2_opts_apply(struct qcow2_state *s, const struct qcow2_opts *opts,
 		     struct qblk_err *err);

@@ -118,8 +118,10 @@ int qcow2_writeback(struct qcow2_state *s)
 }
 
 /**
- * qcow2_balance - keep dirty metadata within half of the caches
+ * qcow2_balance - keep dirty metadata within limits
  * @s: image
+ *
+ * Those of the caches: dirty slices cannot be evicted for others.
  *
  * For whoever is about to dirty some.  Context: process, lock not held.
  *
@@ -127,9 +129,9 @@ int qcow2_writeback(struct qcow2_state *s)
  */
 int qcow2_balance(struct qcow2_state *s)
 {
-	if (likely(qcow2_cache_nr_dirty(&s->l2_cache) <= s->l2_cache.max / 2 &&
+	if (likely(qcow2_cache_nr_dirty(&s->l2_cache) <= s->l2_cache.max_dirty &&
 		   qcow2_cache_nr_dirty(&s->ref_cache) <=
-		   s->ref_cache.max / 2))
+		   s->ref_cache.max_dirty))
 		return 0;
 	return qcow2_writeback(s);
 }
