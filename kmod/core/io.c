@@ -617,12 +617,12 @@ int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io)
 }
 EXPORT_SYMBOL_GPL(qblk_start_append);
 
-void qblk_append_end(struct qblk_append_io *io, int ret)
+void qblk_append_written(struct qblk_append_io *io, int ret)
 {
 	qblk_tracked_end(&io->tracked);
-	io->end_io(io, ret);
+	io->written(io, ret);
 }
-EXPORT_SYMBOL_GPL(qblk_append_end);
+EXPORT_SYMBOL_GPL(qblk_append_written);
 
 /* Discard */
 

@@ -38,11 +38,13 @@
 /**
  * struct append_batch - what is written together
  * @list: &struct qblk_append_io
+ * @nr: how many
  * @bytes: length of all
  * @segs: bvecs of all
  */
 struct append_batch {
 	struct list_head list;
+	unsigned int nr;
 	size_t bytes;
 	unsigned int segs;
 };
@@ -62,6 +64,7 @@ static void append_take(struct qblk_append *ap, struct append_batch *b)
 	u64 bytes;
 
 	INIT_LIST_HEAD(&b->list);
+	b->nr = 0;
 	b->bytes = 0;
 	b->segs = 0;
 	spin_lock(&ap->lock);
@@ -73,6 +76,7 @@ static void append_take(struct qblk_append *ap, struct append_batch *b)
 		b->bytes = bytes;
 		b->segs = segs;
 		list_move_tail(&io->entry, &b->list);
+		b->nr++;
 	}
 	spin_unlock(&ap->lock);
 }
@@ -84,21 +88,10 @@ static int append_pwritev(struct qblk_append *ap, u64 offset,
 				      iter, 0);
 }
 
-/* @io is its owner's again when this returns. */
-static void append_end(struct qblk_append *ap, struct qblk_append_io *io,
-		       int ret)
-{
-	list_del(&io->entry);
-	spin_lock(&ap->lock);
-	ap->nr--;
-	spin_unlock(&ap->lock);
-	qblk_append_end(io, ret);
-}
-
 /* All with one write; if that fails, nothing has ended. */
 static int append_write_joined(struct qblk_append *ap, struct append_batch *b)
 {
-	struct qblk_append_io *io, *tmp;
+	struct qblk_append_io *io;
 	struct iov_iter iter;
 	unsigned int nr = 0;
 	struct bio_vec *bv;
@@ -115,20 +108,36 @@ static int append_write_joined(struct qblk_append *ap, struct append_batch *b)
 	kfree(bv);
 	if (ret)
 		return ret;
-	list_for_each_entry_safe(io, tmp, &b->list, entry)
-		append_end(ap, io, 0);
+	list_for_each_entry(io, &b->list, entry)
+		qblk_append_written(io, 0);
 	return 0;
 }
 
 /* An error may be that of one alone: there may be space for some. */
 static void append_write(struct qblk_append *ap, struct append_batch *b)
 {
-	struct qblk_append_io *io, *tmp;
+	struct qblk_append_io *io;
 
 	if (!list_is_singular(&b->list) && !append_write_joined(ap, b))
 		return;
+	list_for_each_entry(io, &b->list, entry)
+		qblk_append_written(io, append_pwritev(ap, io->offset,
+						       &io->iter));
+}
+
+/*
+ * Requests end one right after the other, with nothing in between that sleeps:
+ * whoever submitted them is woken once, and finds all of them.
+ */
+static void append_end(struct qblk_append *ap, struct append_batch *b)
+{
+	struct qblk_append_io *io, *tmp;
+
+	spin_lock(&ap->lock);
+	ap->nr -= b->nr;
+	spin_unlock(&ap->lock);
 	list_for_each_entry_safe(io, tmp, &b->list, entry)
-		append_end(ap, io, append_pwritev(ap, io->offset, &io->iter));
+		io->end_io(io);
 }
 
 static void append_work(struct work_struct *work)
@@ -139,6 +148,7 @@ static void append_work(struct work_struct *work)
 
 	for (append_take(ap, &b); b.bytes; append_take(ap, &b)) {
 		append_write(ap, &b);
+		append_end(ap, &b);
 		cond_resched();
 	}
 	qblk_io_leave(flags);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Writes to the end of a leaf: which are joined, and how they end. */
 #include <kunit/test.h>
+#include <linux/atomic.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -16,14 +17,18 @@
 /**
  * struct append_io - a write of a case
  * @io: the write
+ * @c: the case
  * @bv: its data: pages of the case's buffer
  * @ret: how it ended
+ * @others: how many had been written then
  * @done: it has
  */
 struct append_io {
 	struct qblk_append_io io;
+	struct append_case *c;
 	struct bio_vec bv;
 	int ret;
+	int others;
 	struct completion done;
 };
 
@@ -32,11 +37,13 @@ struct append_io {
  * @leaf: the leaf, APPEND_BEGIN bytes long
  * @ios: the writes
  * @pages: what each of them writes
+ * @written: how many were told that they are written
  */
 struct append_case {
 	struct memleaf *leaf;
 	struct append_io ios[APPEND_NR];
 	u8 *pages;
+	atomic_t written;
 };
 
 static void append_free(void *pages)
@@ -69,11 +76,19 @@ static struct append_case *append_create(struct kunit *test, u64 capacity)
 	return append_create_max(test, capacity, 0);
 }
 
-static void append_end_io(struct qblk_append_io *io, int ret)
+static void append_written(struct qblk_append_io *io, int ret)
 {
 	struct append_io *aio = container_of(io, struct append_io, io);
 
 	aio->ret = ret;
+	atomic_inc(&aio->c->written);
+}
+
+static void append_end_io(struct qblk_append_io *io)
+{
+	struct append_io *aio = container_of(io, struct append_io, io);
+
+	aio->others = atomic_read(&aio->c->written);
 	complete(&aio->done);
 }
 
@@ -86,6 +101,8 @@ static int append_start_at(struct append_case *c, unsigned int nr, u64 offset,
 		      bytes, 0);
 	iov_iter_bvec(&aio->io.iter, ITER_SOURCE, &aio->bv, 1, bytes);
 	aio->io.offset = offset;
+	aio->c = c;
+	aio->io.written = append_written;
 	aio->io.end_io = append_end_io;
 	init_completion(&aio->done);
 	return qblk_start_append(&c->leaf->edge, &aio->io);
@@ -149,10 +166,15 @@ static void append_joined(struct kunit *test)
 {
 	static const unsigned int units[] = { 1, 4, 1 };
 	struct append_case *c = append_create(test, SZ_2M);
+	unsigned int i;
 
 	append_start_all(test, c, 5);
 	memleaf_release(c->leaf);
 	append_expect_all(test, c, 5);
+	/* None ends before all that were joined are written. */
+	KUNIT_EXPECT_EQ(test, 1, c->ios[0].others);
+	for (i = 1; i < 5; i++)
+		KUNIT_EXPECT_EQ(test, 5, c->ios[i].others);
 	/* after a pause, by itself */
 	append_start(test, c, 5);
 	append_expect(test, c, 5, 0);

@@ -452,6 +452,7 @@ int qcow2_pwritev(struct qblk_node *node, u64 offset, u64 bytes,
  * @s: image
  * @plan: an allocation
  * @v: what is written
+ * @ret: what became of it
  * @io: of who started it
  */
 struct qcow2_started {
@@ -459,6 +460,7 @@ struct qcow2_started {
 	struct qcow2_state *s;
 	struct qcow2_plan plan;
 	struct qcow2_vec v;
+	int ret;
 	struct qblk_io *io;
 };
 
@@ -472,17 +474,25 @@ static void qcow2_started_end(struct qcow2_started *w, int ret)
 }
 
 /* Step 3, from the leaf's worker */
-static void qcow2_append_done(struct qblk_append_io *append, int ret)
+static void qcow2_append_written(struct qblk_append_io *append, int ret)
 {
 	struct qcow2_started *w = container_of(append, struct qcow2_started,
 					       append);
 
 	qcow2_vec_exit(&w->v);
 	qcow2_end_alloc(w->s, &w->plan.alloc, ret);
-	qcow2_started_end(w, ret);
+	w->ret = ret;
 }
 
-/* Return: -EIOCBQUEUED: qcow2_append_done() does the rest, or has done it. */
+static void qcow2_append_end_io(struct qblk_append_io *append)
+{
+	struct qcow2_started *w = container_of(append, struct qcow2_started,
+					       append);
+
+	qcow2_started_end(w, w->ret);
+}
+
+/* Return: -EIOCBQUEUED: the two above do the rest, or have done it. */
 static int qcow2_start_alloc(struct qcow2_started *w, struct iov_iter *iter)
 {
 	struct qcow2_alloc *a = &w->plan.alloc;
@@ -494,7 +504,8 @@ static int qcow2_start_alloc(struct qcow2_started *w, struct iov_iter *iter)
 		goto out_end;
 	w->append.offset = w->v.host;
 	w->append.iter = w->v.iter;
-	w->append.end_io = qcow2_append_done;
+	w->append.written = qcow2_append_written;
+	w->append.end_io = qcow2_append_end_io;
 	if (!qblk_start_append(s->data, &w->append))
 		return -EIOCBQUEUED;
 	ret = qcow2_vec_write(s, &w->v);

@@ -148,7 +148,7 @@ struct qblk_driver {
 
 	/**
 	 * @append: leaf: start a write at its end.  Aligned.  Return 0, and
-	 * qblk_append_end() will be called from a worker, or -EAGAIN: it is
+	 * qblk_append_written() will be called from a worker, or -EAGAIN: it is
 	 * not at the end.  Progress must not depend on memory.
 	 */
 	int (*append)(struct qblk_node *node, struct qblk_append_io *io);

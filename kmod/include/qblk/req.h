@@ -222,16 +222,19 @@ struct qblk_tracked {
  * struct qblk_append_io - a write to the end of a leaf that does not wait
  * @offset: in the leaf
  * @iter: an ITER_SOURCE bvec iterator over all of it; what it names stays
- *	until @end_io
- * @end_io: called once, from a worker, may sleep; @ret is 0 or what the write
+ *	until @written
+ * @written: called once, from a worker, may sleep; @ret is 0 or what the write
  *	failed with
+ * @end_io: called once, after @written of all that was written together; does
+ *	not sleep, and @io is its owner's again
  * @tracked: lists it at the leaf
  * @entry: for the leaf
  */
 struct qblk_append_io {
 	u64 offset;
 	struct iov_iter iter;
-	void (*end_io)(struct qblk_append_io *io, int ret);
+	void (*written)(struct qblk_append_io *io, int ret);
+	void (*end_io)(struct qblk_append_io *io);
 	struct qblk_tracked tracked;
 	struct list_head entry;
 };
@@ -239,7 +242,7 @@ struct qblk_append_io {
 /**
  * qblk_start_append - start a write that makes a leaf longer
  * @child: edge to the leaf
- * @io: with the first three fields set
+ * @io: with the first four fields set
  *
  * Leaves that can join writes which lie side by side; see protocol/append.c.
  * Until @io->end_io(), its owner holds nothing that somebody who writes to the
@@ -250,13 +253,14 @@ struct qblk_append_io {
 int qblk_start_append(struct qblk_child *child, struct qblk_append_io *io);
 
 /**
- * qblk_append_end - an append has been written, or has failed
+ * qblk_append_written - an append has been written, or has failed
  * @io: accepted by &qblk_driver.append
  * @ret: 0 or a negative errno
  *
- * For leaves.  Who waits for @io may go on before its owner learns of it.
+ * For leaves, which call @io->end_io() afterwards.  Who waits for @io may go on
+ * before its owner learns of it.
  */
-void qblk_append_end(struct qblk_append_io *io, int ret);
+void qblk_append_written(struct qblk_append_io *io, int ret);
 
 /**
  * qblk_pdiscard - the range is no longer needed
