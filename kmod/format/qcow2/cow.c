@@ -41,19 +41,6 @@ struct qcow2_part {
 	bool zero;
 };
 
-static int qcow2_part_init(struct qcow2_state *s, const struct qcow2_alloc *a,
-			   u64 guest, u64 bytes, struct qcow2_part *part)
-{
-	int ret;
-
-	*part = (struct qcow2_part){ .guest = guest, .bytes = bytes };
-	if (!bytes)
-		return 0;
-	ret = qcow2_range_is_zero(s, guest, bytes, &part->zero);
-	part->fill = !(part->zero && a->fresh);
-	return ret;
-}
-
 static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
 {
 	for (; bytes; bytes -= v->bv[v->nr++].bv_len)
@@ -282,14 +269,39 @@ struct qcow2_parts {
 	struct qcow2_part tail;
 };
 
+/* One look tells of both, as a rule: it sees what is between them, too. */
+static int qcow2_parts_are_zero(struct qcow2_state *s, struct qcow2_parts *p)
+{
+	u64 all = p->tail.guest + p->tail.bytes - p->head.guest;
+	s64 len = 0;
+
+	if (p->head.bytes && p->tail.bytes)
+		len = qcow2_extent_is_zero(s, p->head.guest, all,
+					   &p->head.zero);
+	if (len < 0)
+		return len;
+	if (len == all) {
+		p->tail.zero = p->head.zero;
+		return 0;
+	}
+	return qcow2_range_is_zero(s, p->head.guest, p->head.bytes,
+				   &p->head.zero) ?:
+	       qcow2_range_is_zero(s, p->tail.guest, p->tail.bytes,
+				   &p->tail.zero);
+}
+
 static int qcow2_parts_init(struct qcow2_state *s, const struct qcow2_alloc *a,
 			    u64 offset, u64 bytes, struct qcow2_parts *p)
 {
 	u64 end = offset + bytes;
+	int ret;
 
-	return qcow2_part_init(s, a, a->from, offset - a->from, &p->head) ?:
-	       qcow2_part_init(s, a, end, qcow2_fill_end(s, a) - end,
-			       &p->tail);
+	p->head = (struct qcow2_part){ a->from, offset - a->from };
+	p->tail = (struct qcow2_part){ end, qcow2_fill_end(s, a) - end };
+	ret = qcow2_parts_are_zero(s, p);
+	p->head.fill = p->head.bytes && !(p->head.zero && a->fresh);
+	p->tail.fill = p->tail.bytes && !(p->tail.zero && a->fresh);
+	return ret;
 }
 
 static int qcow2_vec_of_parts(struct qcow2_state *s,

@@ -20,6 +20,37 @@ enum qcow2_zero_mode {
 };
 
 /**
+ * qcow2_extent_is_zero - does what is at an offset read as zeroes?
+ * @s: image
+ * @offset: guest offset
+ * @bytes: length, not 0; what lies past the end reads as zeroes
+ * @zero: result
+ *
+ * As qcow2_range_is_zero(), which sees more than one extent.
+ *
+ * Return: how many bytes it is true of, not 0 and no more than @bytes, or a
+ * negative errno.
+ */
+s64 qcow2_extent_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
+			 bool *zero)
+{
+	u64 size = s->node->length;
+	struct qblk_mapping m;
+	int ret;
+
+	*zero = true;
+	if (offset >= size)
+		return bytes;
+	bytes = min(bytes, size - offset);
+	ret = qblk_map(s->node, offset, bytes, QBLK_MAP_MAY_SLEEP, &m);
+	if (ret)
+		return ret;
+	qblk_tracks_release(&m.tracks);
+	*zero = m.type == QBLK_MAP_ZERO;
+	return m.bytes;
+}
+
+/**
  * qcow2_range_is_zero - does a range read as zeroes, all layers considered?
  * @s: image
  * @offset: guest offset
@@ -33,21 +64,13 @@ enum qcow2_zero_mode {
 int qcow2_range_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
 			bool *zero)
 {
-	u64 size = s->node->length;
+	s64 len;
 
 	*zero = true;
-	bytes = offset < size ? min(bytes, size - offset) : 0;
-	while (bytes && *zero) {
-		struct qblk_mapping m;
-		int ret;
-
-		ret = qblk_map(s->node, offset, bytes, QBLK_MAP_MAY_SLEEP, &m);
-		if (ret)
-			return ret;
-		qblk_tracks_release(&m.tracks);
-		*zero = m.type == QBLK_MAP_ZERO;
-		offset += m.bytes;
-		bytes -= m.bytes;
+	for (; bytes && *zero; offset += len, bytes -= len) {
+		len = qcow2_extent_is_zero(s, offset, bytes, zero);
+		if (len < 0)
+			return len;
 	}
 	return 0;
 }
