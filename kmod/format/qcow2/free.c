@@ -27,9 +27,6 @@
 /* Write-back is not waited for longer than this once clusters were freed. */
 #define QCOW2_FREE_DELAY	HZ
 
-/* Attempts without memory before a request fails */
-#define QCOW2_NOMEM_TRIES	8
-
 /*
  * With lock held nothing may be waited for: memory may come back only with
  * write-back, ours included.  So this takes what is there, the reserve last.

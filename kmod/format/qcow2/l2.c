@@ -284,6 +284,24 @@ static int qcow2_map_slice(struct qcow2_state *s, struct qcow2_slice *slice,
 	return 0;
 }
 
+/*
+ * For who does not hold lock.  Without memory a clean slice makes room for
+ * another; if those in memory are all dirty, they become clean.
+ */
+static struct qcow2_slice *qcow2_l2_get_to_read(struct qcow2_state *s,
+						u64 offset)
+{
+	struct qcow2_slice *slice;
+	unsigned int tries = 0;
+
+	lockdep_assert_not_held(&s->lock);
+	do {
+		slice = qcow2_cache_get(&s->l2_cache, offset);
+	} while (slice == ERR_PTR(-ENOMEM) && tries++ < QCOW2_NOMEM_TRIES &&
+		 !s->node->read_only && !qcow2_writeback(s));
+	return slice;
+}
+
 static int qcow2_map_sleeping(struct qcow2_state *s, u64 l2_offset, u64 offset,
 			      u64 bytes, unsigned int flags,
 			      struct qblk_extent *ext)
@@ -294,8 +312,8 @@ static int qcow2_map_sleeping(struct qcow2_state *s, u64 l2_offset, u64 offset,
 	ret = qcow2_l1_check(s, qcow2_l1_index(s, offset), l2_offset);
 	if (ret)
 		return ret;
-	slice = qcow2_cache_get(&s->l2_cache,
-				qcow2_slice_offset(s, l2_offset, offset));
+	slice = qcow2_l2_get_to_read(s, qcow2_slice_offset(s, l2_offset,
+							   offset));
 	if (IS_ERR(slice))
 		return PTR_ERR(slice);
 	ret = qcow2_map_slice(s, slice, offset, bytes, flags, ext);

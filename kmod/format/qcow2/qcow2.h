@@ -39,6 +39,9 @@
 /* Memory for what there is a reserve for: not worth much of an effort */
 #define QCOW2_GFP_TRY	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
 
+/* Attempts without memory before a request fails */
+#define QCOW2_NOMEM_TRIES	8
+
 /* Copied at once on copy on write, if not merged with the data */
 #define QCOW2_COW_BYTES		(32U << 10)
 

@@ -20,6 +20,7 @@ import lib
 from lib import KIB, MIB, check
 
 SIZE = 4 * MIB
+TABLE = 32 * KIB    # what an L2 table of 512 bytes is for
 DEBUGFS = "/sys/kernel/debug"
 SLAB, PAGES = KINDS = ("failslab", "fail_page_alloc")
 # In what Shortage.begin() counts: bytes, and pages.
@@ -37,6 +38,10 @@ def fixtures():
             "-c", "write -P 3 1M 64k", "top.qcow2")
     lib.run("qemu-img", "snapshot", "-c", "s", "top.qcow2")
     lib.run("qemu-img", "convert", "-O", "raw", "top.qcow2", "top.raw")
+    # The first cluster of each L2 table
+    lib.img_create("tables.qcow2", SIZE, cluster_size=512)
+    lib.run("qemu-io", "-f", "qcow2", *(x for n in range(SIZE // TABLE) for x in
+            ("-c", f"write -P {1 + n} {n * TABLE} 512")), "tables.qcow2")
 
 
 # --- what QEMU says -----------------------------------------------------------
@@ -366,3 +371,31 @@ def test_io():
     lib.note(f"{requests} requests and {allocations} allocations failed, "
              f"in {number} rounds")
     check(allocations > 40, "hardly any allocation failed")
+
+
+def test_all_dirty():
+    """Without any memory, a table makes room for another: one that is clean, or
+    has been written for that."""
+    with Shortage() as shortage, lib.NullBlk("tables", 16) as leaf:
+        lib.run("dd", f"if={lib.fixture_path('tables.qcow2')}", f"of={leaf}",
+                "bs=1M", "conv=notrunc,fsync")
+        dev = lib.attach(leaf, "-f", "qcow2")
+        with lib.Disk(dev) as disk:
+            def read(n):
+                shortage.begin(SLAB, 1, 100000)
+                try:
+                    got = disk.read(n * TABLE, 512)
+                finally:
+                    failed = shortage.end()
+                check(got == bytes([1 + n]) * 512, f"table {n} is wrong")
+                check(failed, f"table {n}: no allocation failed")
+
+            disk.write(512, b"w" * 512)
+            # There is a reserve for one, and that one goes to the next.
+            read(1)
+            read(2)
+            disk.write(2 * TABLE + 512, b"w" * 512)
+            read(3)
+            check(disk.read(512, 512) == b"w" * 512, "the write is lost")
+        lib.detach(dev)
+        lib.img_check(leaf)
