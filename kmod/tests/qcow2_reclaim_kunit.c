@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <kunit/test.h>
+#include <linux/mm.h>
 
 #include "../format/qcow2/qcow2.h"
 
@@ -62,7 +63,7 @@ static void reclaim_expect(struct kunit *test, unsigned long nr,
 	KUNIT_EXPECT_EQ(test, scanned, seen);
 }
 
-/* No image is open, so nothing is listed. */
+/* No image is open, so there is nothing to take. */
 static void reclaim_nothing(struct kunit *test)
 {
 	KUNIT_EXPECT_EQ(test, 0, qcow2_reclaim_count());
@@ -106,10 +107,86 @@ static void reclaim_listed(struct kunit *test)
 	reclaim_expect(test, 100, 10, 10);
 }
 
+/* Pieces: there is no image but what the case makes believe. */
+
+#define PIECE_ORDER	get_order(QCOW2_PIECE_BYTES)
+#define PIECE_WEIGHT	(1UL << PIECE_ORDER)
+#define PIECES		40
+
+static void piece_free(struct kunit *test, struct page *page)
+{
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	__free_pages(page, PIECE_ORDER);
+}
+
+static void piece_put_new(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_COMP, PIECE_ORDER);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	qcow2_piece_put(page);
+}
+
+static void pieces_kept(struct kunit *test)
+{
+	struct page *page;
+	int i;
+
+	KUNIT_EXPECT_PTR_EQ(test, NULL, qcow2_piece_get());
+	qcow2_pieces_start();
+	for (i = 0; i < PIECES; i++)
+		piece_put_new(test);
+	KUNIT_EXPECT_EQ(test, 32 * PIECE_WEIGHT, qcow2_reclaim_count());
+
+	/* what was used last comes first */
+	page = qcow2_piece_get();
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	qcow2_piece_put(page);
+	KUNIT_EXPECT_PTR_EQ(test, page, qcow2_piece_get());
+	piece_free(test, page);
+	KUNIT_EXPECT_EQ(test, 31 * PIECE_WEIGHT, qcow2_reclaim_count());
+
+	qcow2_pieces_stop();
+	KUNIT_EXPECT_EQ(test, 0, qcow2_reclaim_count());
+	KUNIT_EXPECT_PTR_EQ(test, NULL, qcow2_piece_get());
+}
+
+/* With an image that is left, they stay; after the last one none is kept. */
+static void pieces_users(struct kunit *test)
+{
+	qcow2_pieces_start();
+	qcow2_pieces_start();
+	piece_put_new(test);
+	qcow2_pieces_stop();
+	KUNIT_EXPECT_EQ(test, PIECE_WEIGHT, qcow2_reclaim_count());
+	qcow2_pieces_stop();
+	KUNIT_EXPECT_EQ(test, 0, qcow2_reclaim_count());
+	piece_put_new(test);
+	KUNIT_EXPECT_EQ(test, 0, qcow2_reclaim_count());
+}
+
+static void pieces_reclaimed(struct kunit *test)
+{
+	int i;
+
+	qcow2_pieces_start();
+	for (i = 0; i < 4; i++)
+		piece_put_new(test);
+	reclaim_expect(test, 1, 1, PIECE_WEIGHT);
+	reclaim_expect(test, 2 * PIECE_WEIGHT, 2 * PIECE_WEIGHT,
+		       2 * PIECE_WEIGHT);
+	reclaim_expect(test, 1000, PIECE_WEIGHT, PIECE_WEIGHT);
+	KUNIT_EXPECT_PTR_EQ(test, NULL, qcow2_piece_get());
+	qcow2_pieces_stop();
+}
+
 static struct kunit_case reclaim_kunit_cases[] = {
 	KUNIT_CASE(reclaim_nothing),
 	KUNIT_CASE(reclaim_turns),
 	KUNIT_CASE(reclaim_listed),
+	KUNIT_CASE(pieces_kept),
+	KUNIT_CASE(pieces_users),
+	KUNIT_CASE(pieces_reclaimed),
 	{}
 };
 

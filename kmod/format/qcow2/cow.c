@@ -21,9 +21,6 @@
 /* Parts to be filled up to this size are written together with the data. */
 #define QCOW2_MERGE_BYTES	(128U << 10)
 
-/* Most that is in one piece: what QEMU's clusters have if nobody says more */
-#define QCOW2_VEC_BYTES		(64U << 10)
-
 /* Data up to this size between them is read with them, and thrown away. */
 #define QCOW2_OVERLAY_BYTES	(16U << 10)
 
@@ -57,12 +54,15 @@ static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
 static struct page *qcow2_vec_alloc(u64 bytes, u32 *len)
 {
 	int order = min(ilog2(DIV_ROUND_UP_ULL(bytes, PAGE_SIZE)),
-			get_order(QCOW2_VEC_BYTES));
+			get_order(QCOW2_PIECE_BYTES));
 	struct page *page = NULL;
 
+	*len = min_t(u64, bytes, QCOW2_PIECE_BYTES);
+	if (*len == QCOW2_PIECE_BYTES)
+		page = qcow2_piece_get();
 	for (; !page && order > 0; order--) {
 		page = alloc_pages((QCOW2_GFP_TRY & ~__GFP_RECLAIM) |
-				   __GFP_COMP, order);
+				   __GFP_NOMEMALLOC | __GFP_COMP, order);
 		*len = min_t(u64, bytes, PAGE_SIZE << order);
 	}
 	if (page)
@@ -143,7 +143,11 @@ void qcow2_vec_exit(struct qcow2_vec *v)
 		/* the guest's */
 		if (i >= v->data && i < v->data + v->data_nr)
 			continue;
-		if (v->bv[i].bv_page != ZERO_PAGE(0))
+		if (v->bv[i].bv_page == ZERO_PAGE(0))
+			continue;
+		if (v->bv[i].bv_len == QCOW2_PIECE_BYTES)
+			qcow2_piece_put(v->bv[i].bv_page);
+		else
 			__free_pages(v->bv[i].bv_page,
 				     get_order(v->bv[i].bv_len));
 	}
@@ -358,7 +362,8 @@ int qcow2_vec_write(struct qcow2_state *s, struct qcow2_vec *v)
 
 /*
  * Copy a part piece by piece.  Waiting for the buffer is safe: whoever has it
- * waits for I/O to other nodes alone, which have their own.
+ * waits for I/O to other nodes, which have their own, and for write-back of
+ * metadata at most, which needs none.
  */
 static int qcow2_copy_part(struct qcow2_state *s, u64 host,
 			   const struct qcow2_part *part)

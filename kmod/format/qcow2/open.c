@@ -607,7 +607,12 @@ int qcow2_init(void)
 		return ret;
 	ret = qcow2_reclaim_init();
 	if (ret)
-		qcow2_zread_exit();
+		goto err_zread;
+	qcow2_pieces_init();
+	return 0;
+
+err_zread:
+	qcow2_zread_exit();
 	return ret;
 }
 
@@ -618,6 +623,7 @@ void qcow2_exit(void)
 {
 	qcow2_zread_exit();
 	qcow2_zpool_exit();
+	qcow2_pieces_exit();
 	qcow2_reclaim_exit();
 	/* Slices are freed after an RCU grace period, by code of ours. */
 	rcu_barrier();

@@ -39,6 +39,9 @@
 /* Memory for what there is a reserve for: not worth much of an effort */
 #define QCOW2_GFP_TRY	(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
 
+/* What copy on write has in one piece: QEMU's clusters, if nobody says more */
+#define QCOW2_PIECE_BYTES	(64U << 10)
+
 /* Attempts without memory before a request fails */
 #define QCOW2_NOMEM_TRIES	8
 
@@ -705,6 +708,14 @@ bool qcow2_is_metadata(const struct qcow2_state *s, u64 offset, u64 bytes);
 int qcow2_check_write(struct qcow2_state *s, u64 offset, u64 bytes);
 bool qcow2_l2_misplaced(const struct qcow2_state *s, u64 offset);
 bool qcow2_block_misplaced(const struct qcow2_state *s, u64 offset);
+
+/* pieces.c */
+struct page *qcow2_piece_get(void);
+void qcow2_piece_put(struct page *page);
+void qcow2_pieces_start(void);
+void qcow2_pieces_stop(void);
+void qcow2_pieces_init(void);
+void qcow2_pieces_exit(void);
 
 /* opts.c */
 u64 qcow2_all_l2_bytes(const struct qcow2_state *s);

@@ -156,6 +156,7 @@ void qcow2_reclaim_start(struct qcow2_state *s)
 	qcow2_reclaim_add(&s->l2_cache.reclaim);
 	qcow2_reclaim_add(&s->ref_cache.reclaim);
 	qcow2_reclaim_add(&s->zcache.reclaim);
+	qcow2_pieces_start();
 	qcow2_clean_queue(s);
 }
 
@@ -166,6 +167,7 @@ void qcow2_reclaim_start(struct qcow2_state *s)
 void qcow2_reclaim_stop(struct qcow2_state *s)
 {
 	cancel_delayed_work_sync(&s->clean_work);
+	qcow2_pieces_stop();
 	qcow2_reclaim_del(&s->zcache.reclaim);
 	qcow2_reclaim_del(&s->ref_cache.reclaim);
 	qcow2_reclaim_del(&s->l2_cache.reclaim);
