@@ -18,6 +18,7 @@
 #include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/sched.h>
 #include <linux/string.h>
 
 #include "inflate.h"
@@ -38,9 +39,6 @@
 #define INFLATE_LITERAL		BIT(31)
 
 #define INFLATE_MAX_CODE	15
-
-#define INFLATE_LITLEN_MASK	(BIT(QBLK_INFLATE_LITLEN_BITS) - 1)
-#define INFLATE_DIST_MASK	(BIT(QBLK_INFLATE_DIST_BITS) - 1)
 
 /* Bits that each bit of a code's length adds to an entry */
 #define INFLATE_ONE_BIT		(BIT(INFLATE_CODE_SHIFT) | 1)
@@ -69,12 +67,27 @@ struct inflate_bits {
 };
 
 /**
+ * struct inflate_table - a table, made
+ * @entries: the first table, and what it goes on in
+ * @mask: of the bits that the first table is looked up with
+ */
+struct inflate_table {
+	const u32 *entries;
+	u32 mask;
+};
+
+/**
  * struct inflate_state - input, output and what is between them
  * @in: input
  * @start: of the output
  * @out: next byte of it
  * @end: of what is wanted of it
- * @z: tables
+ * @z: memory
+ * @litlen: of the block
+ * @dist: of the block
+ * @fixed_litlen: made with the first block that needs it; a hostile input has
+ *	millions of them, ten bits each
+ * @fixed_dist: likewise
  */
 struct inflate_state {
 	struct inflate_bits in;
@@ -82,6 +95,10 @@ struct inflate_state {
 	u8 *out;
 	u8 *end;
 	struct qblk_inflate *z;
+	struct inflate_table litlen;
+	struct inflate_table dist;
+	struct inflate_table fixed_litlen;
+	struct inflate_table fixed_dist;
 };
 
 /* Input */
@@ -205,7 +222,8 @@ static u32 inflate_precode_entry(u32 symbol)
  * struct inflate_code - a Huffman code that a table is to be made of
  * @table: the table
  * @size: entries there is room for
- * @bits: that the first table is looked up with
+ * @bits: that the first table is looked up with, at most; then no more than the
+ *	longest code has
  * @entry: what becomes of a symbol
  * @lens: bits of each symbol's code
  * @nr: number of symbols
@@ -250,6 +268,16 @@ static int inflate_check_code(const struct inflate_code *c)
 		return -EIO;
 	memset32(c->table, INFLATE_OTHER, 1 << c->bits);
 	return 0;
+}
+
+/* A table for short codes is small: there may be one for each few bytes. */
+static void inflate_fit(struct inflate_code *c)
+{
+	u32 longest = INFLATE_MAX_CODE;
+
+	while (longest > 1 && !c->count[longest])
+		longest--;
+	c->bits = min(c->bits, longest);
 }
 
 static void inflate_sort(struct inflate_code *c, u16 *sorted)
@@ -341,12 +369,14 @@ static int inflate_add(struct inflate_code *c, u32 code, u32 len, u32 entry)
 	return 0;
 }
 
-static int inflate_build(struct inflate_code *c, u16 *sorted)
+static int inflate_build(struct inflate_code *c, u16 *sorted,
+			 struct inflate_table *t)
 {
 	u32 code = 0, len;
 	int ret;
 
 	inflate_sort(c, sorted);
+	inflate_fit(c);
 	ret = inflate_check_code(c);
 	sorted += c->count[0];
 	c->used = 1 << c->bits;
@@ -355,50 +385,81 @@ static int inflate_build(struct inflate_code *c, u16 *sorted)
 			ret = inflate_add(c, code, len, c->entry(*sorted++));
 			code = inflate_next_code(code, len);
 		}
+	*t = (struct inflate_table){ c->table, (1 << c->bits) - 1 };
 	return ret;
 }
 
-static int inflate_build_litlen(struct qblk_inflate *z, u32 nr)
+/* Of @nr symbols */
+static int inflate_build_litlen(struct inflate_state *s, u32 nr)
 {
 	struct inflate_code c = {
-		.table = z->litlen,
-		.size = ARRAY_SIZE(z->litlen),
+		.table = s->z->litlen,
+		.size = ARRAY_SIZE(s->z->litlen),
 		.bits = QBLK_INFLATE_LITLEN_BITS,
 		.entry = inflate_litlen_entry,
-		.lens = z->lens,
+		.lens = s->z->lens,
 		.nr = nr,
 	};
 
-	return inflate_build(&c, z->sorted);
+	return inflate_build(&c, s->z->sorted, &s->litlen);
 }
 
 /* The lengths of @nr codes follow those of @litlens others. */
-static int inflate_build_dist(struct qblk_inflate *z, u32 litlens, u32 nr)
+static int inflate_build_dist(struct inflate_state *s, u32 litlens, u32 nr)
 {
 	struct inflate_code c = {
-		.table = z->dist,
-		.size = ARRAY_SIZE(z->dist),
+		.table = s->z->dist,
+		.size = ARRAY_SIZE(s->z->dist),
 		.bits = QBLK_INFLATE_DIST_BITS,
 		.entry = inflate_dist_entry,
-		.lens = z->lens + litlens,
+		.lens = s->z->lens + litlens,
 		.nr = nr,
 	};
 
-	return inflate_build(&c, z->sorted);
+	return inflate_build(&c, s->z->sorted, &s->dist);
 }
 
-static int inflate_fixed(struct qblk_inflate *z)
+static int inflate_build_fixed(struct inflate_state *s)
 {
+	struct qblk_inflate *z = s->z;
+	struct inflate_code litlen = {
+		.table = z->fixed_litlen,
+		.size = ARRAY_SIZE(z->fixed_litlen),
+		.bits = QBLK_INFLATE_FIXED_LITLEN_BITS,
+		.entry = inflate_litlen_entry,
+		.lens = z->lens,
+		.nr = QBLK_INFLATE_LITLENS,
+	};
+	struct inflate_code dist = {
+		.table = z->fixed_dist,
+		.size = ARRAY_SIZE(z->fixed_dist),
+		.bits = QBLK_INFLATE_FIXED_DIST_BITS,
+		.entry = inflate_dist_entry,
+		.lens = z->lens + QBLK_INFLATE_LITLENS,
+		.nr = QBLK_INFLATE_DISTS,
+	};
+
 	memset(z->lens, 8, 144);
 	memset(z->lens + 144, 9, 256 - 144);
 	memset(z->lens + 256, 7, 280 - 256);
 	memset(z->lens + 280, 8, QBLK_INFLATE_LITLENS - 280);
 	memset(z->lens + QBLK_INFLATE_LITLENS, 5, QBLK_INFLATE_DISTS);
-	return inflate_build_litlen(z, QBLK_INFLATE_LITLENS) ?:
-	       inflate_build_dist(z, QBLK_INFLATE_LITLENS, QBLK_INFLATE_DISTS);
+	return inflate_build(&litlen, z->sorted, &s->fixed_litlen) ?:
+	       inflate_build(&dist, z->sorted, &s->fixed_dist);
 }
 
-static int inflate_precode(struct inflate_state *s)
+static int inflate_fixed(struct inflate_state *s)
+{
+	int ret = 0;
+
+	if (!s->fixed_litlen.entries)
+		ret = inflate_build_fixed(s);
+	s->litlen = s->fixed_litlen;
+	s->dist = s->fixed_dist;
+	return ret;
+}
+
+static int inflate_precode(struct inflate_state *s, struct inflate_table *t)
 {
 	static const u8 order[] = {
 		16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1,
@@ -425,14 +486,16 @@ static int inflate_precode(struct inflate_state *s)
 			return len;
 		z->lens[order[i]] = len;
 	}
-	return inflate_build(&c, z->sorted);
+	return inflate_build(&c, z->sorted, t);
 }
 
 /*
  * One step of the lengths of codes, the first @nr of which are known.
  * Return: how many it makes known, -EIO when it makes no sense.
  */
-static int inflate_lens_step(struct inflate_state *s, int nr, int total)
+static int inflate_lens_step(struct inflate_state *s,
+			     const struct inflate_table *precode, int nr,
+			     int total)
 {
 	static const struct {
 		u8 bits;	/* of the number that follows */
@@ -443,7 +506,7 @@ static int inflate_lens_step(struct inflate_state *s, int nr, int total)
 	int times;
 
 	inflate_fill_last(&s->in);
-	entry = z->precode[s->in.bits & (ARRAY_SIZE(z->precode) - 1)];
+	entry = precode->entries[s->in.bits & precode->mask];
 	symbol = (entry & INFLATE_VALUE) >> INFLATE_VALUE_SHIFT;
 	inflate_take(&s->in, entry & INFLATE_TAKE);
 	if (entry & INFLATE_OTHER || s->in.nr < 0)
@@ -466,6 +529,7 @@ static int inflate_dynamic(struct inflate_state *s)
 {
 	int litlens = inflate_number(&s->in, 5);
 	int dists = inflate_number(&s->in, 5);
+	struct inflate_table precode;
 	int ret, nr;
 
 	if (litlens < 0 || dists < 0)
@@ -474,19 +538,16 @@ static int inflate_dynamic(struct inflate_state *s)
 	dists += 1;
 	if (litlens > 286 || dists > 30)
 		return -EIO;
-	ret = inflate_precode(s);
+	ret = inflate_precode(s, &precode);
 	if (ret)
 		return ret;
 	for (nr = 0; nr < litlens + dists; nr += ret) {
-		ret = inflate_lens_step(s, nr, litlens + dists);
+		ret = inflate_lens_step(s, &precode, nr, litlens + dists);
 		if (ret < 0)
 			return ret;
 	}
-	/* A block that could not end, which zlib does not take either */
-	if (!s->z->lens[256])
-		return -EIO;
-	return inflate_build_litlen(s->z, litlens) ?:
-	       inflate_build_dist(s->z, litlens, dists);
+	return inflate_build_litlen(s, litlens) ?:
+	       inflate_build_dist(s, litlens, dists);
 }
 
 /* Output */
@@ -520,13 +581,14 @@ static __always_inline void inflate_copy(u8 *out, u32 dist, u32 len)
 
 /* A literal that the first table decides, if @entry is one; then the next entry */
 static __always_inline bool inflate_literal(struct inflate_bits *in, u32 *entry,
-					    u8 **out, const u32 *litlen)
+					    u8 **out, const u32 *litlen,
+					    u32 mask)
 {
 	if (!(*entry & INFLATE_LITERAL))
 		return false;
 	*(*out)++ = *entry >> INFLATE_VALUE_SHIFT;
 	inflate_take_entry(in, *entry);
-	*entry = litlen[in->bits & INFLATE_LITLEN_MASK];
+	*entry = litlen[in->bits & mask];
 	return true;
 }
 
@@ -539,7 +601,8 @@ static __always_inline bool inflate_literal(struct inflate_bits *in, u32 *entry,
  */
 static int inflate_fast(struct inflate_state *s)
 {
-	const u32 *litlen = s->z->litlen, *dists = s->z->dist;
+	const u32 *litlen = s->litlen.entries, *dists = s->dist.entries;
+	u32 mask = s->litlen.mask, dist_mask = s->dist.mask;
 	struct inflate_bits in = s->in;
 	u8 *out = s->out;
 	u32 entry, len, dist;
@@ -548,12 +611,12 @@ static int inflate_fast(struct inflate_state *s)
 	while (in.end - in.next >= INFLATE_FAST_IN &&
 	       s->end - out >= INFLATE_FAST_OUT) {
 		inflate_fill(&in);
-		entry = litlen[in.bits & INFLATE_LITLEN_MASK];
-		if (inflate_literal(&in, &entry, &out, litlen) &&
-		    inflate_literal(&in, &entry, &out, litlen) &&
-		    inflate_literal(&in, &entry, &out, litlen) &&
-		    inflate_literal(&in, &entry, &out, litlen) &&
-		    inflate_literal(&in, &entry, &out, litlen))
+		entry = litlen[in.bits & mask];
+		if (inflate_literal(&in, &entry, &out, litlen, mask) &&
+		    inflate_literal(&in, &entry, &out, litlen, mask) &&
+		    inflate_literal(&in, &entry, &out, litlen, mask) &&
+		    inflate_literal(&in, &entry, &out, litlen, mask) &&
+		    inflate_literal(&in, &entry, &out, litlen, mask))
 			continue;
 		inflate_fill(&in);
 		if (entry & INFLATE_SUBTABLE) {
@@ -570,7 +633,7 @@ static int inflate_fast(struct inflate_state *s)
 			ret = entry & INFLATE_END ? 1 : -EIO;
 			break;
 		}
-		entry = dists[in.bits & INFLATE_DIST_MASK];
+		entry = dists[in.bits & dist_mask];
 		if (entry & INFLATE_SUBTABLE) {
 			inflate_take_entry(&in, entry);
 			entry = inflate_subtable(&in, dists, entry);
@@ -591,13 +654,14 @@ static int inflate_fast(struct inflate_state *s)
 }
 
 /* Entry of the next symbol, whose bits are to be taken by inflate_take() */
-static u32 inflate_lookup(struct inflate_bits *in, const u32 *table, u32 mask)
+static u32 inflate_lookup(struct inflate_bits *in,
+			  const struct inflate_table *t)
 {
-	u32 entry = table[in->bits & mask];
+	u32 entry = t->entries[in->bits & t->mask];
 
 	if (entry & INFLATE_SUBTABLE) {
 		inflate_take(in, entry & INFLATE_TAKE);
-		entry = inflate_subtable(in, table, entry);
+		entry = inflate_subtable(in, t->entries, entry);
 	}
 	return entry;
 }
@@ -607,7 +671,7 @@ static int inflate_match(struct inflate_state *s, u32 len)
 {
 	u32 entry, dist;
 
-	entry = inflate_lookup(&s->in, s->z->dist, INFLATE_DIST_MASK);
+	entry = inflate_lookup(&s->in, &s->dist);
 	dist = inflate_value(&s->in, entry);
 	inflate_take(&s->in, entry & INFLATE_TAKE);
 	if (entry & INFLATE_OTHER || s->in.nr < 0 || dist > s->out - s->start)
@@ -624,7 +688,7 @@ static int inflate_symbol(struct inflate_state *s)
 	u32 entry, len;
 
 	inflate_fill_last(&s->in);
-	entry = inflate_lookup(&s->in, s->z->litlen, INFLATE_LITLEN_MASK);
+	entry = inflate_lookup(&s->in, &s->litlen);
 	len = inflate_value(&s->in, entry);
 	inflate_take(&s->in, entry & INFLATE_TAKE);
 	if (s->in.nr < 0)
@@ -683,7 +747,7 @@ static int inflate_block(struct inflate_state *s, int type)
 	case 0:
 		return inflate_stored(s);
 	case 1:
-		ret = inflate_fixed(s->z);
+		ret = inflate_fixed(s);
 		break;
 	case 2:
 		ret = inflate_dynamic(s);
@@ -703,7 +767,7 @@ static int inflate_block(struct inflate_state *s, int type)
  * @src_len: bytes of it
  *
  * The data may make more than is wanted: what does not matter for that is not
- * looked at either.  Context: any; @src and @dst do not overlap.
+ * looked at either.  Context: process, may sleep; @src and @dst do not overlap.
  *
  * Return: 0, or -EIO when the input does not make @dst_len bytes; then @dst holds
  * anything.
@@ -721,6 +785,7 @@ int qblk_inflate(struct qblk_inflate *z, u8 *dst, size_t dst_len, const u8 *src,
 	int header = 0, ret = 0;
 
 	while (!ret && s.out < s.end && !(header & 1)) {
+		cond_resched();
 		header = inflate_number(&s.in, 3);
 		ret = header < 0 ? header : inflate_block(&s, header >> 1);
 	}
