@@ -372,6 +372,25 @@ static void cache_clean_many(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, CACHE_NR, x->c.cleaned);
 }
 
+/* What is clean is found among many that are dirty, and was used before. */
+static void cache_reclaim_dirty(struct kunit *test)
+{
+	struct cache_ctx *x = cache_create(test);
+	struct qcow2_reclaim *r = &x->c.reclaim;
+	u32 i;
+
+	for (i = 0; i < 12; i++)
+		cache_change(x, i, 1000 + i);
+	for (; i < 15; i++)
+		cache_touch(x, i);
+	KUNIT_EXPECT_EQ(test, 3, r->count(r));
+	KUNIT_EXPECT_EQ(test, 3, cache_shrink(x, 3));
+	KUNIT_EXPECT_EQ(test, 12, x->c.nr);
+	KUNIT_EXPECT_EQ(test, 0, cache_shrink(x, 128));
+	cache_expect_reserve(x, true);
+	cache_expect_reserve(x, false);
+}
+
 static void cache_in_use_stays(struct kunit *test)
 {
 	struct cache_ctx *x = cache_create(test);
@@ -854,6 +873,7 @@ static struct kunit_case cache_kunit_cases[] = {
 	KUNIT_CASE(cache_clean_unused),
 	KUNIT_CASE(cache_clean_many),
 	KUNIT_CASE(cache_reclaim),
+	KUNIT_CASE(cache_reclaim_dirty),
 	KUNIT_CASE(cache_in_use_stays),
 	KUNIT_CASE_PARAM(cache_dirty_stays, cache_size_gen_params),
 	KUNIT_CASE_PARAM(cache_write_order, cache_size_gen_params),

@@ -80,7 +80,7 @@ static void writeback_limited(struct kunit *test)
 	writeback_close(img);
 }
 
-/* No more than a limit in any case */
+/* Their number is limited all the same. */
 static void writeback_much(struct kunit *test)
 {
 	struct image *img = writeback_open(test, "1M");

@@ -127,6 +127,15 @@ static struct qcow2_slice *qcow2_cache_evict_one(struct qcow2_cache *c)
 	return NULL;
 }
 
+/* Of the list, which is not empty */
+static bool qcow2_cache_first_is_dirty(struct qcow2_cache *c)
+	__must_hold(&c->slices.xa_lock)
+{
+	return test_bit(QCOW2_SLICE_DIRTY,
+			&list_first_entry(&c->lru, struct qcow2_slice,
+					  lru)->flags);
+}
+
 /* Pages or so a slice stands for under memory pressure */
 static unsigned long qcow2_cache_weight(const struct qcow2_cache *c)
 {
@@ -151,9 +160,13 @@ static unsigned long qcow2_cache_reclaim_scan(struct qcow2_reclaim *r,
 	unsigned long weight = qcow2_cache_weight(c);
 	struct qcow2_slice *slice;
 	unsigned long freed = 0;
+	unsigned int look;
 
 	xa_lock(&c->slices);
-	for (nr = DIV_ROUND_UP(nr, weight); nr && c->nr; nr--) {
+	nr = DIV_ROUND_UP(nr, weight);
+	/* Dirty ones, which were not counted, are passed over. */
+	for (look = 2 * c->nr; look && nr && c->nr; look--) {
+		nr -= !qcow2_cache_first_is_dirty(c);
 		slice = qcow2_cache_evict_one(c);
 		if (!slice)
 			continue;
@@ -293,7 +306,7 @@ struct qcow2_slice *qcow2_cache_reserve(struct qcow2_cache *c)
 	if (slice)
 		return slice;
 	xa_lock(&c->slices);
-	for (scan = 2 * c->nr; scan && !slice; scan--)
+	for (scan = 2 * c->nr; scan && !slice && c->nr > c->nr_dirty; scan--)
 		slice = qcow2_cache_evict_one(c);
 	xa_unlock(&c->slices);
 	/* Lookups may still read its entries. */

@@ -362,7 +362,7 @@ int qcow2_map(struct qblk_node *node, u64 offset, u64 bytes,
  * @offset: guest offset
  * @e: result, checked; unallocated without an L2 table
  *
- * Context: process.  Return: 0 or a negative errno.
+ * Context: process, lock not held.  Return: 0 or a negative errno.
  */
 int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, struct qcow2_l2e *e)
 {
@@ -380,8 +380,8 @@ int qcow2_l2_lookup(struct qcow2_state *s, u64 offset, struct qcow2_l2e *e)
 	ret = qcow2_l1_check(s, index, l2_offset);
 	if (ret)
 		return ret;
-	slice = qcow2_cache_get(&s->l2_cache,
-				qcow2_slice_offset(s, l2_offset, offset));
+	slice = qcow2_l2_get_to_read(s, qcow2_slice_offset(s, l2_offset,
+							   offset));
 	if (IS_ERR(slice))
 		return PTR_ERR(slice);
 	*e = qcow2_l2_entry(s, slice, qcow2_slice_index(s, offset));
