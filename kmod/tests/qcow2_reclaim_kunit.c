@@ -110,7 +110,7 @@ static void reclaim_listed(struct kunit *test)
 /* Pieces: there is no image but what the case makes believe. */
 
 #define PIECE_ORDER	get_order(QCOW2_PIECE_BYTES)
-#define PIECE_WEIGHT	(1UL << PIECE_ORDER)
+#define PIECE_WEIGHT	BIT(PIECE_ORDER)
 #define PIECES		40
 
 static void piece_free(struct kunit *test, struct page *page)
