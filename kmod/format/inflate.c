@@ -6,7 +6,7 @@
  * window for that.  Compressed clusters of images are in memory as a whole, and
  * so is what becomes of them: it is the window.  With nothing to remember from
  * one call to the next, a table that decides more at once, and several literals
- * for each look at the input, this takes about half of the instructions; see
+ * for each look at the input, this takes a third less; see
  * Documentation/performance.rst.
  *
  * Nothing is trusted.  Input is only read below its end, output is only written

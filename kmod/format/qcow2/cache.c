@@ -165,7 +165,7 @@ static unsigned long qcow2_cache_reclaim_scan(struct qcow2_reclaim *r,
 	xa_lock(&c->slices);
 	nr = DIV_ROUND_UP(nr, weight);
 	/* Dirty ones, which were not counted, are passed over. */
-	for (look = 2 * c->nr; look && nr && c->nr; look--) {
+	for (look = 2 * c->nr; look && nr && c->nr > c->nr_dirty; look--) {
 		nr -= !qcow2_cache_first_is_dirty(c);
 		slice = qcow2_cache_evict_one(c);
 		if (!slice)

@@ -286,7 +286,9 @@ static int qcow2_map_slice(struct qcow2_state *s, struct qcow2_slice *slice,
 
 /*
  * For who does not hold lock.  Without memory a clean slice makes room for
- * another; if those in memory are all dirty, they become clean.
+ * another; if those in memory are all dirty, they become clean.  Unlike
+ * qcow2_free_retry() this does not wait for clusters to become free: who reads
+ * may hold back just that, by I/O in flight.
  */
 static struct qcow2_slice *qcow2_l2_get_to_read(struct qcow2_state *s,
 						u64 offset)

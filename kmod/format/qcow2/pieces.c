@@ -19,10 +19,6 @@
 /* As many as a disk has in flight under load, 2 MiB */
 #define QCOW2_MAX_PIECES	32
 
-static unsigned long qcow2_pieces_count(struct qcow2_reclaim *r);
-static unsigned long qcow2_pieces_scan(struct qcow2_reclaim *r,
-				       unsigned long nr);
-
 static struct {
 	spinlock_t lock;	/* covers the other members but @reclaim */
 	struct list_head idle;	/* by their first page's lru */
@@ -32,10 +28,6 @@ static struct {
 } qcow2_pieces = {
 	.lock = __SPIN_LOCK_UNLOCKED(qcow2_pieces.lock),
 	.idle = LIST_HEAD_INIT(qcow2_pieces.idle),
-	.reclaim = {
-		.count = qcow2_pieces_count,
-		.scan = qcow2_pieces_scan,
-	},
 };
 
 static struct page *qcow2_piece_take(void)
@@ -149,6 +141,8 @@ void qcow2_pieces_stop(void)
  */
 void qcow2_pieces_init(void)
 {
+	qcow2_pieces.reclaim.count = qcow2_pieces_count;
+	qcow2_pieces.reclaim.scan = qcow2_pieces_scan;
 	qcow2_reclaim_add(&qcow2_pieces.reclaim);
 }
 

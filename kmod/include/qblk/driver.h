@@ -148,8 +148,9 @@ struct qblk_driver {
 
 	/**
 	 * @append: leaf: start a write at its end.  Aligned.  Return 0, and
-	 * qblk_append_written() will be called from a worker, or -EAGAIN: it is
-	 * not at the end.  Progress must not depend on memory.
+	 * qblk_append_written() and then @io->end_io() will be called from a
+	 * worker, or -EAGAIN: it is not at the end.  Progress must not depend
+	 * on memory.
 	 */
 	int (*append)(struct qblk_node *node, struct qblk_append_io *io);
 
