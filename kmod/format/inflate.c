@@ -22,6 +22,7 @@
 #include <linux/string.h>
 
 #include "inflate.h"
+#include "lz.h"
 
 /*
  * Entries of tables: how many bits to take from the input and what they say.
@@ -43,13 +44,12 @@
 /* Bits that each bit of a code's length adds to an entry */
 #define INFLATE_ONE_BIT		(BIT(INFLATE_CODE_SHIFT) | 1)
 
-/* Longest match, and what a copy of eight bytes at once goes beyond it */
+/* Longest match */
 #define INFLATE_MAX_MATCH	258
-#define INFLATE_SLACK		7
 
 /* What is left for the fast loop to have no need to look */
 #define INFLATE_FAST_IN		16
-#define INFLATE_FAST_OUT	(5 + INFLATE_MAX_MATCH + INFLATE_SLACK)
+#define INFLATE_FAST_OUT	(5 + INFLATE_MAX_MATCH + QBLK_LZ_SLACK)
 
 /**
  * struct inflate_bits - input
@@ -552,33 +552,6 @@ static int inflate_dynamic(struct inflate_state *s)
 
 /* Output */
 
-/*
- * Matches shorter than their distance, and those that repeat what they have
- * made themselves.  Up to INFLATE_SLACK bytes beyond the end are written.
- */
-static __always_inline void inflate_copy(u8 *out, u32 dist, u32 len)
-{
-	const u8 *from = out - dist;
-	u8 *end = out + len;
-
-	if (dist >= 8) {
-		do {
-			put_unaligned(get_unaligned((const u64 *)from),
-				      (u64 *)out);
-			from += 8;
-			out += 8;
-		} while (out < end);
-		return;
-	}
-	if (dist == 1) {
-		memset(out, *from, len);
-		return;
-	}
-	do {
-		*out++ = *from++;
-	} while (out < end);
-}
-
 /* A literal that the first table decides, if @entry is one; then the next entry */
 static __always_inline bool inflate_literal(struct inflate_bits *in, u32 *entry,
 					    u8 **out, const u32 *litlen,
@@ -644,7 +617,7 @@ static int inflate_fast(struct inflate_state *s)
 			ret = -EIO;
 			break;
 		}
-		inflate_copy(out, dist, len);
+		qblk_lz_copy(out, dist, len);
 		out += len;
 	}
 	in.nr &= U8_MAX;

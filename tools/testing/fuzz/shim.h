@@ -68,6 +68,7 @@ struct va_format {
 
 #define pr_warn(...)	((void)0)
 #define cond_resched()	((void)0)
+#define likely(x)	__builtin_expect(!!(x), 1)
 
 #define check_add_overflow(a, b, d)	__builtin_add_overflow(a, b, d)
 #define check_mul_overflow(a, b, d)	__builtin_mul_overflow(a, b, d)
