@@ -11,6 +11,8 @@
 #include <linux/zlib.h>
 
 #include "../format/inflate.h"
+#include "lzfill.h"
+#include "memleaf.h"
 
 /* Without zlib there is nothing to compare with. */
 #if IS_REACHABLE(CONFIG_ZLIB_DEFLATE) && IS_REACHABLE(CONFIG_ZLIB_INFLATE)
@@ -72,65 +74,13 @@ static int inflate_test_init(struct kunit *test)
 
 static u32 inflate_random(struct inflate_bench *b, u32 below)
 {
-	return prandom_u32_state(&b->rnd) % below;
+	return memleaf_random(&b->rnd, below);
 }
 
-/* Data */
-
-static void inflate_fill_random(struct inflate_bench *b)
+static void inflate_fill(struct inflate_bench *b, enum lzfill_kind kind)
 {
-	prandom_bytes_state(&b->rnd, b->plain, INFLATE_BYTES);
+	lzfill(kind, b->plain, INFLATE_BYTES, &b->rnd);
 }
-
-static void inflate_fill_zeroes(struct inflate_bench *b)
-{
-	memset(b->plain, 0, INFLATE_BYTES);
-}
-
-/* What repeats is this long. */
-static void inflate_fill_periods(struct inflate_bench *b)
-{
-	u32 i, period = 1;
-
-	for (i = 0; i < INFLATE_BYTES; i++) {
-		if (i % 512 < 16)
-			period = 1 + i / 512 % 16;
-		b->plain[i] = i % 512 < 16 ? i / 7 : b->plain[i - period];
-	}
-}
-
-/* Words, some of them far back */
-static void inflate_fill_words(struct inflate_bench *b)
-{
-	u32 i, n, from;
-
-	inflate_fill_random(b);
-	for (i = 256; i < INFLATE_BYTES; i += n) {
-		n = 1 + inflate_random(b, 300);
-		n = min(n, INFLATE_BYTES - i);
-		from = inflate_random(b, i);
-		if (inflate_random(b, 4))
-			memmove(b->plain + i, b->plain + from,
-				min(n, i - from));
-	}
-}
-
-/* Few symbols, each half as often as the one before: the longest codes */
-static void inflate_fill_skewed(struct inflate_bench *b)
-{
-	u32 i;
-
-	for (i = 0; i < INFLATE_BYTES; i++)
-		b->plain[i] = ffs(prandom_u32_state(&b->rnd)) * 7;
-}
-
-static void (*const inflate_fills[])(struct inflate_bench *b) = {
-	inflate_fill_random,
-	inflate_fill_zeroes,
-	inflate_fill_periods,
-	inflate_fill_words,
-	inflate_fill_skewed,
-};
 
 /* zlib */
 
@@ -207,8 +157,8 @@ static void inflate_round_trip(struct kunit *test)
 	struct inflate_bench *b = test->priv;
 	u32 fill, level, i;
 
-	for (fill = 0; fill < ARRAY_SIZE(inflate_fills); fill++) {
-		inflate_fills[fill](b);
+	for (fill = 0; fill < LZFILL_KINDS; fill++) {
+		inflate_fill(b, fill);
 		for (i = 0; i < ARRAY_SIZE(strategies); i++)
 			for (level = 0; level <= 9; level += 3)
 				inflate_back(test, b, level, i ? 15 : 12,
@@ -222,7 +172,7 @@ static void inflate_parts(struct kunit *test)
 	struct inflate_bench *b = test->priv;
 	u32 i;
 
-	inflate_fill_words(b);
+	inflate_fill(b, LZFILL_WORDS);
 	inflate_pack(test, b, 6, 12, Z_DEFAULT_STRATEGY);
 	for (i = 0; i < 80; i++) {
 		inflate_compare(test, b, 1 + i, b->packed_len);
@@ -241,10 +191,11 @@ static void inflate_mutations(struct kunit *test)
 	u32 fill, i, n, at, bit, len;
 	int good = 0, bad = 0;
 
-	for (fill = 1; fill < ARRAY_SIZE(inflate_fills); fill++) {
-		inflate_fills[fill](b);
-		inflate_pack(test, b, 6, 12, fill == 3 ? Z_HUFFMAN_ONLY :
-							 Z_DEFAULT_STRATEGY);
+	for (fill = LZFILL_ZEROES; fill < LZFILL_KINDS; fill++) {
+		inflate_fill(b, fill);
+		inflate_pack(test, b, 6, 12,
+			     fill == LZFILL_WORDS ? Z_HUFFMAN_ONLY :
+						    Z_DEFAULT_STRATEGY);
 		for (i = 0; i < 150; i++) {
 			/* mostly the first block's header */
 			len = i % 4 ? min(b->packed_len, 200U) : b->packed_len;
