@@ -14,9 +14,9 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uio.h>
-#include <linux/zstd.h>
 
 #include "../inflate.h"
+#include "../unzstd.h"
 #include "qcow2.h"
 
 /**
@@ -24,14 +24,14 @@
  * @entry: in the pool
  * @size: largest cluster @out can hold
  * @inflate: tables
- * @zstd: decompression context's memory
+ * @unzstd: likewise, and literals
  * @out: the cluster, when it has no other place
  */
 struct qcow2_zws {
 	struct list_head entry;
 	u32 size;
 	struct qblk_inflate *inflate;
-	void *zstd;
+	struct qblk_unzstd *unzstd;
 	u8 *out;
 };
 
@@ -52,7 +52,7 @@ static void qcow2_zws_free(struct qcow2_zws *w)
 	if (!w)
 		return;
 	kvfree(w->inflate);
-	kvfree(w->zstd);
+	kvfree(w->unzstd);
 	kvfree(w->out);
 	kfree(w);
 }
@@ -65,9 +65,9 @@ static struct qcow2_zws *qcow2_zws_alloc(u32 size, gfp_t gfp)
 		return NULL;
 	w->size = size;
 	w->inflate = kvmalloc(sizeof(*w->inflate), gfp);
-	w->zstd = kvmalloc(zstd_dctx_workspace_bound(), gfp);
+	w->unzstd = kvmalloc(sizeof(*w->unzstd), gfp);
 	w->out = kvmalloc(size, gfp);
-	if (w->inflate && w->zstd && w->out)
+	if (w->inflate && w->unzstd && w->out)
 		return w;
 	qcow2_zws_free(w);
 	return NULL;
@@ -179,45 +179,17 @@ static struct qcow2_zws *qcow2_zpool_get(u32 size)
 }
 
 /*
- * Frames until the cluster is full, then garbage.  There may be empty ones; each
- * has a header, so there is an end to them.
- */
-static int qcow2_unzstd(struct qcow2_zws *w, u8 *dst, size_t dst_len,
-			const u8 *src, size_t src_len)
-{
-	zstd_dctx *ctx = zstd_init_dctx(w->zstd, zstd_dctx_workspace_bound());
-	size_t in = 0, out = 0;
-
-	if (!ctx)
-		return -EIO;
-	while (out < dst_len) {
-		size_t frame, n;
-
-		frame = zstd_find_frame_compressed_size(src + in,
-							src_len - in);
-		if (zstd_is_error(frame))
-			return -EIO;
-		n = zstd_decompress_dctx(ctx, dst + out, dst_len - out,
-					 src + in, frame);
-		if (zstd_is_error(n))
-			return -EIO;
-		in += frame;
-		out += n;
-	}
-	return 0;
-}
-
-/*
- * At least @need bytes of the cluster: zstd decodes blocks, mostly all of it.
- * The input goes on to the end of its sector, so what counts is that the output
- * is complete.  QEMU writes raw deflate with a window of 4 KiB; a larger one is
- * as good.
+ * The first @need bytes of the cluster.  The input goes on to the end of its
+ * sector, so what counts is that the output is complete.  QEMU writes raw deflate
+ * with a window of 4 KiB; a larger one is as good.  Of zstd it writes one frame;
+ * several are as good.
  */
 static int qcow2_decompress_ws(struct qcow2_state *s, struct qcow2_zws *w,
 			       const u8 *src, u32 len, u8 *dst, u32 need)
 {
 	if (s->hdr.compression_type == QCOW2_COMPRESSION_ZSTD)
-		return qcow2_unzstd(w, dst, s->cluster_size, src, len);
+		return qblk_unzstd(w->unzstd, dst, s->cluster_size, need, src,
+				   len);
 	return qblk_inflate(w->inflate, dst, need, src, len);
 }
 

@@ -13,8 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
+typedef signed char s8;
+typedef short s16;
+typedef int s32;
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -43,6 +48,7 @@ typedef u64 __be64;
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 #define round_up(x, y)	((((x) - 1) | ((__typeof__(x))(y) - 1)) + 1)
 #define round_down(x, y)	((x) & ~((__typeof__(x))(y) - 1))
+#define DIV_ROUND_UP(a, b)	(((a) + (b) - 1) / (b))
 #define IS_ALIGNED(x, a)	(((x) & ((__typeof__(x))(a) - 1)) == 0)
 
 #define min_t(type, a, b)					\
@@ -68,10 +74,15 @@ struct va_format {
 
 #define pr_warn(...)	((void)0)
 #define cond_resched()	((void)0)
+#define noinline	__attribute__((__noinline__))
+#define OPTIMIZER_HIDE_VAR(x)	__asm__("" : "+r" (x))
 #define likely(x)	__builtin_expect(!!(x), 1)
+#define unlikely(x)	__builtin_expect(!!(x), 0)
 
 #define check_add_overflow(a, b, d)	__builtin_add_overflow(a, b, d)
 #define check_mul_overflow(a, b, d)	__builtin_mul_overflow(a, b, d)
+
+#define xxh64(data, len, seed)	XXH64(data, len, seed)
 
 #define be16_to_cpu(x)	__builtin_bswap16(x)
 #define be32_to_cpu(x)	__builtin_bswap32(x)
@@ -127,6 +138,12 @@ do {								\
 } while (0)
 
 static inline void memset32(u32 *p, u32 v, size_t nr)
+{
+	while (nr--)
+		*p++ = v;
+}
+
+static inline void memset16(u16 *p, u16 v, size_t nr)
 {
 	while (nr--)
 		*p++ = v;
