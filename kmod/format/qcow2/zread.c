@@ -140,16 +140,15 @@ static int qcow2_read_encoded(struct qcow2_state *s, u64 host, u32 len,
 /*
  * Is the whole of a cluster worth decompressing, and keeping?  One that is read
  * as a whole is not likely to be asked for again soon: it makes no other leave
- * the cache.  Of zlib's, a part costs only what lies before it, so all of it is
- * for who begins at its beginning, or comes back.
+ * the cache.  A part costs only what lies before it, so all of it is for who
+ * begins at its beginning, or comes back.
  */
 static bool qcow2_zread_keeps(struct qcow2_state *s, u64 host, u32 skip,
 			      u64 bytes)
 {
 	if (bytes == s->cluster_size)
 		return false;
-	return s->hdr.compression_type != QCOW2_COMPRESSION_ZLIB || !skip ||
-	       qcow2_zcache_again(&s->zcache, host);
+	return !skip || qcow2_zcache_again(&s->zcache, host);
 }
 
 /* Part of a compressed cluster */
