@@ -202,7 +202,7 @@ static int leaf_read(struct qblk_node *leaf, u64 offset, u64 bytes,
 	return 0;
 }
 
-static int read_mapped(const struct qblk_mapping *m, struct iov_iter *iter)
+int qblk_mapping_read(const struct qblk_mapping *m, struct iov_iter *iter)
 {
 	struct iov_iter sub;
 	int ret;
@@ -223,6 +223,7 @@ static int read_mapped(const struct qblk_mapping *m, struct iov_iter *iter)
 		return iov_iter_zero(m->bytes, iter) == m->bytes ? 0 : -EIO;
 	}
 }
+EXPORT_SYMBOL_GPL(qblk_mapping_read);
 
 int qblk_node_preadv(struct qblk_node *node, u64 offset, u64 bytes,
 		     struct iov_iter *iter)
@@ -240,7 +241,7 @@ int qblk_node_preadv(struct qblk_node *node, u64 offset, u64 bytes,
 			ret = -EIO;
 		if (ret)
 			return ret;
-		ret = read_mapped(&m, iter);
+		ret = qblk_mapping_read(&m, iter);
 		qblk_tracks_release(&m.tracks);
 		if (ret)
 			return ret;

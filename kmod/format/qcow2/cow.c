@@ -38,6 +38,19 @@ struct qcow2_part {
 	bool zero;
 };
 
+/**
+ * struct qcow2_parts - what an allocating write fills besides the data
+ * @head: before it
+ * @tail: after it
+ * @old: what both and what is between them hold, when that is one thing; until
+ *	qcow2_parts_exit(), it stays where it is.  Otherwise no bytes.
+ */
+struct qcow2_parts {
+	struct qcow2_part head;
+	struct qcow2_part tail;
+	struct qblk_mapping old;
+};
+
 static void qcow2_vec_add_zeroes(struct qcow2_vec *v, u64 bytes)
 {
 	for (; bytes; bytes -= v->bv[v->nr++].bv_len)
@@ -154,6 +167,26 @@ void qcow2_vec_exit(struct qcow2_vec *v)
 	kvfree(v->bv);
 }
 
+/* Is one read, of what is overwritten as well, better than two? */
+static bool qcow2_worth_overlay(const struct qcow2_parts *p, u64 bytes)
+{
+	return p->head.fill && !p->head.zero &&
+	       p->tail.fill && !p->tail.zero &&
+	       bytes <= QCOW2_OVERLAY_BYTES;
+}
+
+/*
+ * Where the copied data ends.  Past the end of the disk nothing has to be
+ * filled, and a raw data file is as long as the disk.
+ */
+static u64 qcow2_fill_end(const struct qcow2_state *s,
+			  const struct qcow2_alloc *a)
+{
+	if (qcow2_has_data_file(s))
+		return min(a->to, s->node->length);
+	return a->to;
+}
+
 /* Over what was read for the vector, @pos bytes from its beginning */
 static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
 			     u64 bytes)
@@ -172,88 +205,66 @@ static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
 	return 0;
 }
 
-/* Is one read, of what is overwritten as well, better than two? */
-static bool qcow2_worth_overlay(const struct qcow2_part *head,
-				const struct qcow2_part *tail, u64 bytes)
-{
-	return head->bytes && head->fill && !head->zero &&
-	       tail->bytes && tail->fill && !tail->zero &&
-	       bytes <= QCOW2_OVERLAY_BYTES;
-}
-
-/*
- * Where the copied data ends.  Past the end of the disk nothing has to be
- * filled, and a raw data file is as long as the disk.
- */
-static u64 qcow2_fill_end(const struct qcow2_state *s,
-			  const struct qcow2_alloc *a)
-{
-	if (qcow2_has_data_file(s))
-		return min(a->to, s->node->length);
-	return a->to;
-}
-
-/* Read all, copy the data over it */
+/* Read all, from where it was found if it was, and copy the data over it */
 static int qcow2_vec_overlaid(struct qcow2_state *s, struct qcow2_vec *v,
-			      const struct qcow2_part *head,
-			      const struct qcow2_part *tail,
+			      const struct qcow2_parts *p,
 			      const struct iov_iter *data, u64 bytes)
 {
-	const struct qcow2_part all = {
-		.guest = head->guest,
-		.bytes = head->bytes + bytes + tail->bytes,
-		.fill = true,
-	};
+	u64 len = p->head.bytes + bytes + p->tail.bytes;
+	struct iov_iter iter;
 	int ret;
 
-	v->bv = kvmalloc_array(qcow2_part_segs(&all), sizeof(*v->bv),
-			       QCOW2_GFP_TRY);
+	v->bv = kvmalloc_array(DIV_ROUND_UP_ULL(len, PAGE_SIZE),
+			       sizeof(*v->bv), QCOW2_GFP_TRY);
 	if (!v->bv)
 		return -ENOMEM;
-	ret = qcow2_vec_add_old(s, v, &all);
-	if (!ret)
-		ret = qcow2_vec_overlay(v, head->bytes, *data, bytes);
-	return ret;
+	ret = qcow2_vec_add_pages(v, len);
+	if (ret)
+		return ret;
+	iov_iter_bvec(&iter, ITER_DEST, v->bv, v->nr, len);
+	if (p->old.bytes)
+		ret = qblk_mapping_read(&p->old, &iter);
+	else
+		ret = qcow2_read_old(s, p->head.guest, len, &iter);
+	return ret ?: qcow2_vec_overlay(v, p->head.bytes, *data, bytes);
 }
 
 /* Head, data and tail */
 static int qcow2_vec_merged(struct qcow2_state *s, struct qcow2_vec *v,
-			    const struct qcow2_part *head,
-			    const struct qcow2_part *tail,
+			    const struct qcow2_parts *p,
 			    const struct iov_iter *data, u64 bytes)
 {
 	int ret;
 
 	v->data_nr = qblk_iter_bvecs(data, bytes, NULL);
-	v->bv = kvmalloc_array(qcow2_part_segs(head) + v->data_nr +
-			       qcow2_part_segs(tail), sizeof(*v->bv),
+	v->bv = kvmalloc_array(qcow2_part_segs(&p->head) + v->data_nr +
+			       qcow2_part_segs(&p->tail), sizeof(*v->bv),
 			       QCOW2_GFP_TRY);
 	if (!v->bv)
 		return -ENOMEM;
 	v->data = UINT_MAX;
-	ret = qcow2_vec_add_part(s, v, head);
+	ret = qcow2_vec_add_part(s, v, &p->head);
 	if (ret)
 		return ret;
 	v->data = v->nr;
 	v->nr += qblk_iter_bvecs(data, bytes, v->bv + v->nr);
-	return qcow2_vec_add_part(s, v, tail);
+	return qcow2_vec_add_part(s, v, &p->tail);
 }
 
 static int qcow2_vec_build(struct qcow2_state *s, struct qcow2_vec *v,
-			   const struct qcow2_part *head,
-			   const struct qcow2_part *tail,
+			   const struct qcow2_parts *p,
 			   const struct iov_iter *data, u64 bytes)
 {
-	u64 before = head->fill ? head->bytes : 0;
-	u64 len = before + bytes + (tail->fill ? tail->bytes : 0);
+	u64 before = p->head.fill ? p->head.bytes : 0;
+	u64 len = before + bytes + (p->tail.fill ? p->tail.bytes : 0);
 	int ret;
 
-	if (head->bytes + tail->bytes > QCOW2_MERGE_BYTES)
+	if (p->head.bytes + p->tail.bytes > QCOW2_MERGE_BYTES)
 		return -ENOMEM;
-	if (qcow2_worth_overlay(head, tail, bytes))
-		ret = qcow2_vec_overlaid(s, v, head, tail, data, bytes);
+	if (qcow2_worth_overlay(p, bytes))
+		ret = qcow2_vec_overlaid(s, v, p, data, bytes);
 	else
-		ret = qcow2_vec_merged(s, v, head, tail, data, bytes);
+		ret = qcow2_vec_merged(s, v, p, data, bytes);
 	if (ret) {
 		qcow2_vec_exit(v);
 		return ret;
@@ -263,28 +274,32 @@ static int qcow2_vec_build(struct qcow2_state *s, struct qcow2_vec *v,
 	return 0;
 }
 
-/**
- * struct qcow2_parts - what an allocating write fills besides the data
- * @head: before it
- * @tail: after it
- */
-struct qcow2_parts {
-	struct qcow2_part head;
-	struct qcow2_part tail;
-};
-
 /* One look tells of both, as a rule: it sees what is between them, too. */
-static int qcow2_parts_are_zero(struct qcow2_state *s, struct qcow2_parts *p)
+static int qcow2_parts_look(struct qcow2_state *s, struct qcow2_parts *p)
 {
 	u64 all = p->tail.guest + p->tail.bytes - p->head.guest;
-	s64 len = 0;
+	int ret;
 
-	if (p->head.bytes && p->tail.bytes)
-		len = qcow2_extent_is_zero(s, p->head.guest, all,
-					   &p->head.zero);
-	if (len < 0)
-		return len;
-	if (len == all) {
+	if (!p->head.bytes || !p->tail.bytes ||
+	    p->tail.guest + p->tail.bytes > s->node->length)
+		return 0;
+	ret = qblk_map(s->node, p->head.guest, all, QBLK_MAP_MAY_SLEEP,
+		       &p->old);
+	if (!ret && p->old.bytes != all) {
+		qblk_tracks_release(&p->old.tracks);
+		p->old.bytes = 0;
+	}
+	return ret;
+}
+
+static int qcow2_parts_are_zero(struct qcow2_state *s, struct qcow2_parts *p)
+{
+	int ret = qcow2_parts_look(s, p);
+
+	if (ret)
+		return ret;
+	if (p->old.bytes) {
+		p->head.zero = p->old.type == QBLK_MAP_ZERO;
 		p->tail.zero = p->head.zero;
 		return 0;
 	}
@@ -294,6 +309,7 @@ static int qcow2_parts_are_zero(struct qcow2_state *s, struct qcow2_parts *p)
 				   &p->tail.zero);
 }
 
+/* For qcow2_parts_exit() on success */
 static int qcow2_parts_init(struct qcow2_state *s, const struct qcow2_alloc *a,
 			    u64 offset, u64 bytes, struct qcow2_parts *p)
 {
@@ -302,10 +318,17 @@ static int qcow2_parts_init(struct qcow2_state *s, const struct qcow2_alloc *a,
 
 	p->head = (struct qcow2_part){ a->from, offset - a->from };
 	p->tail = (struct qcow2_part){ end, qcow2_fill_end(s, a) - end };
+	p->old.bytes = 0;
 	ret = qcow2_parts_are_zero(s, p);
 	p->head.fill = p->head.bytes && !(p->head.zero && a->fresh);
 	p->tail.fill = p->tail.bytes && !(p->tail.zero && a->fresh);
 	return ret;
+}
+
+static void qcow2_parts_exit(struct qcow2_parts *p)
+{
+	if (p->old.bytes)
+		qblk_tracks_release(&p->old.tracks);
 }
 
 static int qcow2_vec_of_parts(struct qcow2_state *s,
@@ -321,7 +344,7 @@ static int qcow2_vec_of_parts(struct qcow2_state *s,
 	iov_iter_truncate(&v->iter, bytes);
 	if (!p->head.fill && !p->tail.fill)
 		return 0;
-	return qcow2_vec_build(s, v, &p->head, &p->tail, data, bytes);
+	return qcow2_vec_build(s, v, p, data, bytes);
 }
 
 /**
@@ -346,7 +369,11 @@ int qcow2_vec_init(struct qcow2_state *s, const struct qcow2_alloc *a,
 	int ret;
 
 	ret = qcow2_parts_init(s, a, offset, bytes, &p);
-	return ret ?: qcow2_vec_of_parts(s, a, &p, offset, bytes, data, v);
+	if (ret)
+		return ret;
+	ret = qcow2_vec_of_parts(s, a, &p, offset, bytes, data, v);
+	qcow2_parts_exit(&p);
+	return ret;
 }
 
 /**
@@ -431,6 +458,7 @@ int qcow2_write_clusters(struct qcow2_state *s, const struct qcow2_alloc *a,
 	if (ret)
 		return ret;
 	ret = qcow2_vec_of_parts(s, a, &p, offset, bytes, iter, &v);
+	qcow2_parts_exit(&p);
 	if (ret == -ENOMEM)
 		return qcow2_write_parts(s, a->host + (offset - a->guest),
 					 bytes, &p, iter);

@@ -629,8 +629,6 @@ struct qcow2_alloc *qcow2_find_alloc(struct qcow2_state *s, u64 guest,
 int qcow2_pdiscard(struct qblk_node *node, u64 offset, u64 bytes);
 int qcow2_pwrite_zeroes(struct qblk_node *node, u64 offset, u64 bytes,
 			unsigned int flags);
-s64 qcow2_extent_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
-			 bool *zero);
 int qcow2_range_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
 			bool *zero);
 

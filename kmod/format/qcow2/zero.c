@@ -19,20 +19,12 @@ enum qcow2_zero_mode {
 	QCOW2_MODE_ZERO_UNMAP,
 };
 
-/**
- * qcow2_extent_is_zero - does what is at an offset read as zeroes?
- * @s: image
- * @offset: guest offset
- * @bytes: length, not 0; what lies past the end reads as zeroes
- * @zero: result
- *
- * As qcow2_range_is_zero(), which sees more than one extent.
- *
- * Return: how many bytes it is true of, not 0 and no more than @bytes, or a
- * negative errno.
+/*
+ * Does what is at an offset read as zeroes?  Return: how many bytes it is true
+ * of, not 0 and no more than @bytes, which is not 0 either; a negative errno.
  */
-s64 qcow2_extent_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
-			 bool *zero)
+static s64 qcow2_extent_is_zero(struct qcow2_state *s, u64 offset, u64 bytes,
+				bool *zero)
 {
 	u64 size = s->node->length;
 	struct qblk_mapping m;

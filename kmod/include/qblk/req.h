@@ -305,6 +305,17 @@ int qblk_pwrite(struct qblk_child *child, u64 offset, u64 bytes,
 		const void *buf, unsigned int flags);
 
 /**
+ * qblk_mapping_read - read what was found
+ * @m: from qblk_map() with %QBLK_MAP_MAY_SLEEP, @m->tracks not released yet
+ * @iter: destination, advanced
+ *
+ * Context: process.
+ *
+ * Return: 0 or a negative errno.
+ */
+int qblk_mapping_read(const struct qblk_mapping *m, struct iov_iter *iter);
+
+/**
  * qblk_node_preadv - read what a node and its backing chain hold
  * @node: the node itself, not an edge: for copy-on-write
  * @offset: where
