@@ -336,35 +336,52 @@ static const char *const qcow2_overlap_names[] = {
 
 static_assert(ARRAY_SIZE(qcow2_overlap_names) == QCOW2_OL_MAX);
 
+/**
+ * struct qcow2_target - where something may be written
+ * @kinds: that are protected
+ * @offset: bytes
+ * @bytes: not 0
+ */
+struct qcow2_target {
+	u32 kinds;
+	u64 offset;
+	u64 bytes;
+};
+
+/* Is there something of a kind at @offset?  Of none there are no bytes. */
+static __always_inline bool qcow2_target_hits(const struct qcow2_target *t,
+					      enum qcow2_overlap kind,
+					      u64 offset, u64 bytes)
+{
+	return t->kinds & BIT(kind) && bytes &&
+	       t->offset < offset + bytes && offset < t->offset + t->bytes;
+}
+
 /*
  * Tables that do not come and go; any context.  Returns the kind, QCOW2_OL_MAX
- * for none.
+ * for none.  Each overwrite asks: what is known is looked at where it is.
  */
 static enum qcow2_overlap qcow2_fixed_overlap(const struct qcow2_state *s,
 					      u32 kinds, u64 offset, u64 bytes)
 {
-	const struct {
-		enum qcow2_overlap kind;
-		u64 offset;
-		u64 bytes;
-	} tables[] = {
-		{ QCOW2_OL_MAIN_HEADER, 0, s->cluster_size },
-		{ QCOW2_OL_ACTIVE_L1, s->hdr.l1_table_offset,
-		  s->hdr.l1_size * 8ULL },
-		{ QCOW2_OL_REFCOUNT_TABLE, READ_ONCE(s->reftable_offset),
-		  READ_ONCE(s->reftable_size) * 8ULL },
-		{ QCOW2_OL_SNAPSHOT_TABLE, s->hdr.snapshots_offset,
-		  s->snapshots_bytes },
-		{ QCOW2_OL_BITMAP_DIRECTORY, s->exts.bitmaps_offset,
-		  s->exts.nb_bitmaps ? s->exts.bitmaps_bytes : 0 },
-	};
-	int i;
+	const struct qcow2_target t = { kinds, offset, bytes };
 
-	for (i = 0; i < ARRAY_SIZE(tables); i++)
-		if (kinds & BIT(tables[i].kind) && tables[i].bytes &&
-		    offset < tables[i].offset + tables[i].bytes &&
-		    tables[i].offset < offset + bytes)
-			return tables[i].kind;
+	if (qcow2_target_hits(&t, QCOW2_OL_MAIN_HEADER, 0, s->cluster_size))
+		return QCOW2_OL_MAIN_HEADER;
+	if (qcow2_target_hits(&t, QCOW2_OL_ACTIVE_L1, s->hdr.l1_table_offset,
+			      s->hdr.l1_size * 8ULL))
+		return QCOW2_OL_ACTIVE_L1;
+	if (qcow2_target_hits(&t, QCOW2_OL_REFCOUNT_TABLE,
+			      READ_ONCE(s->reftable_offset),
+			      READ_ONCE(s->reftable_size) * 8ULL))
+		return QCOW2_OL_REFCOUNT_TABLE;
+	if (qcow2_target_hits(&t, QCOW2_OL_SNAPSHOT_TABLE,
+			      s->hdr.snapshots_offset, s->snapshots_bytes))
+		return QCOW2_OL_SNAPSHOT_TABLE;
+	if (s->exts.nb_bitmaps &&
+	    qcow2_target_hits(&t, QCOW2_OL_BITMAP_DIRECTORY,
+			      s->exts.bitmaps_offset, s->exts.bitmaps_bytes))
+		return QCOW2_OL_BITMAP_DIRECTORY;
 	if (kinds & BIT(QCOW2_OL_INACTIVE_L1) &&
 	    qcow2_has_inactive_l1(s, offset, bytes))
 		return QCOW2_OL_INACTIVE_L1;
