@@ -660,8 +660,6 @@ static int qblk_work_op(struct qblk_rq *qrq)
 	u64 pos = (u64)blk_rq_pos(rq) << SECTOR_SHIFT;
 	unsigned int flags = 0;
 
-	if (READ_ONCE(exp->dead))
-		return -EIO;
 	switch (req_op(rq)) {
 	case REQ_OP_FLUSH:
 		return qblk_flush(exp->root);
@@ -688,9 +686,12 @@ static void qblk_rq_work(struct work_struct *work)
 
 	qrq->in_worker = true;
 	qrq->may_enter_fs = true;
-	ret = qblk_work_op(qrq);
+	ret = READ_ONCE(qblk_rq_export(qrq)->dead) ? -EIO : qblk_work_op(qrq);
 	if (ret)
 		qblk_rq_fail(qrq, errno_to_blk_status(ret));
+	/* What is left there would bring a request that failed back for ever. */
+	if (READ_ONCE(qrq->status))
+		qblk_work_redo(qrq);
 	qblk_io_leave(flags);
 	qblk_rq_put(qrq, true);
 }

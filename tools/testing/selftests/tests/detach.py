@@ -4,6 +4,7 @@
 # timeout: 120
 """A disk in use is not pulled away by accident, and can be on purpose."""
 
+import contextlib
 import errno
 import os
 import re
@@ -307,6 +308,15 @@ class SlowDisk:
         lib.run("dmsetup", "suspend", "--noflush", "--noudevsync", self.name)
         lib.run("dmsetup", "resume", "--noudevsync", self.name)
 
+    @contextlib.contextmanager
+    def suspended(self):
+        """Nothing ends, and who must not wait is sent back."""
+        lib.run("dmsetup", "suspend", "--noudevsync", self.name)
+        try:
+            yield
+        finally:
+            lib.run("dmsetup", "resume", "--noudevsync", self.name)
+
     def __exit__(self, *_):
         lib.run("dmsetup", "remove", "--noudevsync", "--retry", self.name)
         self.null.__exit__()
@@ -340,6 +350,47 @@ def test_force_of_a_running_removal():
         slow.set_delay(0)
         lib.note(f"ended in {took:.1f} s")
         check(not lib.disks(), f"left: {lib.disks()}")
+        lib.img_check(slow.path, leaks=True)
+
+
+def test_force_while_waiting():
+    """What was sent back, and waits for a worker when the disk dies, fails."""
+    number = 100    # more than a disk has workers, no more than it has tags
+    failed = []
+
+    def write(n):
+        with lib.Disk(dev) as disk:
+            try:
+                disk.write(n * 4096, b"\x88" * 4096, os.RWF_NOWAIT)
+            except OSError as e:
+                failed.append(e.errno)
+
+    with SlowDisk("slow", 64) as slow:
+        lib.img_create(slow.path, 16 * MIB, preallocation="metadata")
+        dev = lib.attach(slow.path)
+        name = os.path.basename(dev)
+        with lib.Disk(dev) as disk:
+            disk.read(0, MIB)
+        writers = [threading.Thread(target=write, args=(n,), daemon=True)
+                   for n in range(number)]
+        with slow.suspended():
+            for writer in writers:
+                writer.start()
+            lib.wait_for(lambda: lib.read_file(
+                f"/sys/block/{name}/inflight").split() == ["0", str(number)],
+                "all writes to be under way")
+            detach = subprocess.Popen([lib.QBLKCTL, "detach", "--force", dev])
+            lib.wait_for(lambda: not os.path.exists(f"/sys/block/{name}"),
+                         "the disk to die")
+            check(detach.poll() is None, "detach did not wait for the writes")
+        check(detach.wait(30) == 0, "detach --force failed")
+        for writer in writers:
+            writer.join(30)
+        check(not any(w.is_alive() for w in writers), "a writer hangs")
+        # How many had a worker before the disk died depends on the kernel.
+        lib.note(f"{len(failed)} of {number} failed")
+        check(set(failed) <= {errno.EIO, errno.ENODEV, errno.ENXIO},
+              f"they failed with {set(failed)}")
         lib.img_check(slow.path, leaks=True)
 
 
