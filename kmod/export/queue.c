@@ -637,7 +637,6 @@ static int qblk_work_rw(struct qblk_rq *qrq)
 	struct qblk_cursor *cur = &qrq->rest;
 	int ret = 0;
 
-	qblk_work_redo(qrq);
 	while (!ret && cur->bio && !READ_ONCE(qrq->status)) {
 		ret = qblk_rq_submit(qrq);
 		if (ret != -EAGAIN)
@@ -677,21 +676,25 @@ static int qblk_work_op(struct qblk_rq *qrq)
 	}
 }
 
-/* Tier 2 */
+/*
+ * Tier 2.  On each visit nothing is left to be done again, whatever becomes of
+ * the request: what is left brings it back.
+ */
 static void qblk_rq_work(struct work_struct *work)
 {
 	struct qblk_rq *qrq = container_of(work, struct qblk_rq, work);
 	unsigned int flags = qblk_io_enter();
-	int ret;
+	int ret = 0;
 
 	qrq->in_worker = true;
 	qrq->may_enter_fs = true;
-	ret = READ_ONCE(qblk_rq_export(qrq)->dead) ? -EIO : qblk_work_op(qrq);
+	if (READ_ONCE(qblk_rq_export(qrq)->dead))
+		qblk_rq_fail(qrq, BLK_STS_IOERR);
+	qblk_work_redo(qrq);
+	if (!READ_ONCE(qrq->status))
+		ret = qblk_work_op(qrq);
 	if (ret)
 		qblk_rq_fail(qrq, errno_to_blk_status(ret));
-	/* What is left there would bring a request that failed back for ever. */
-	if (READ_ONCE(qrq->status))
-		qblk_work_redo(qrq);
 	qblk_io_leave(flags);
 	qblk_rq_put(qrq, true);
 }
