@@ -50,16 +50,23 @@ static size_t unzstd_rest(const struct unzstd_state *s)
 	return s->in_end - s->in;
 }
 
-/* A little-endian number of up to eight bytes at the beginning of the input */
-static int unzstd_bytes(struct unzstd_state *s, u32 nr, u64 *value)
+/* A little-endian number of up to eight bytes */
+static u64 unzstd_le(const u8 *src, u32 nr)
 {
+	u64 value = 0;
 	u32 i;
 
+	for (i = 0; i < nr; i++)
+		value |= (u64)src[i] << 8 * i;
+	return value;
+}
+
+/* One at the beginning of the input */
+static int unzstd_bytes(struct unzstd_state *s, u32 nr, u64 *value)
+{
 	if (unzstd_rest(s) < nr)
 		return -EIO;
-	*value = 0;
-	for (i = 0; i < nr; i++)
-		*value |= (u64)s->in[i] << 8 * i;
+	*value = unzstd_le(s->in, nr);
 	s->in += nr;
 	return 0;
 }
@@ -149,8 +156,7 @@ static int unzstd_literals_header(const u8 *src, u32 len,
 	}, coded[] = {
 		{ 3, 4, 10 }, { 3, 4, 10 }, { 4, 4, 14 }, { 5, 4, 18 },
 	}, *f;
-	u64 header = 0;
-	u32 i;
+	u64 header;
 
 	if (!len)
 		return -EIO;
@@ -158,8 +164,7 @@ static int unzstd_literals_header(const u8 *src, u32 len,
 	f = (l->type < 2 ? plain : coded) + (src[0] >> 2 & 3);
 	if (f->bytes > len)
 		return -EIO;
-	for (i = 0; i < f->bytes; i++)
-		header |= (u64)src[i] << 8 * i;
+	header = unzstd_le(src, f->bytes);
 	l->bytes = f->bytes;
 	l->nr = header >> f->shift & (BIT(f->bits) - 1);
 	l->coded = header >> (f->shift + f->bits);
@@ -251,9 +256,7 @@ static int unzstd_block_rle(struct unzstd_state *s, u32 block_max, u32 size)
 		return -EIO;
 	memset(s->out, *s->in++, room);
 	s->out += room;
-	if (room == size)
-		return 0;
-	return s->partial ? 1 : -EIO;
+	return unzstd_room(s, room, size);
 }
 
 static int unzstd_block_coded(struct unzstd_state *s, u32 block_max, u32 size)

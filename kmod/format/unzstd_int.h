@@ -151,6 +151,17 @@ struct unzstd_state {
 	const u8 *lit_end;
 };
 
+/*
+ * After there was room for @room of @len bytes.  Return: 0 if that is all, 1 if
+ * more than that is not wanted, -EIO if there is too much.
+ */
+static inline int unzstd_room(const struct unzstd_state *s, u32 room, u32 len)
+{
+	if (room == len)
+		return 0;
+	return s->partial ? 1 : -EIO;
+}
+
 int unzstd_fse_read(struct qblk_unzstd *z, const struct unzstd_kind *kind,
 		    struct qblk_unzstd_entry *entries, u32 *log, const u8 *src,
 		    u32 len);

@@ -108,9 +108,7 @@ int unzstd_literals_out(struct unzstd_state *s, u32 len)
 	memcpy(s->out, s->lit, room);
 	s->out += room;
 	s->lit += room;
-	if (room == len)
-		return 0;
-	return s->partial ? 1 : -EIO;
+	return unzstd_room(s, room, len);
 }
 
 /* A sequence anywhere.  Return: as unzstd_literals_out(). */
@@ -129,9 +127,7 @@ static noinline int unzstd_seq_out(struct unzstd_state *s, u32 literals,
 		return -EIO;
 	room = min_t(size_t, match, s->end - s->out);
 	unzstd_match_out(s, offset, room);
-	if (room == match)
-		return 0;
-	return s->partial ? 1 : -EIO;
+	return unzstd_room(s, room, match);
 }
 
 static __always_inline u32 unzstd_value_low(u64 *bits, u32 symbol)

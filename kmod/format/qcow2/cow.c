@@ -112,9 +112,13 @@ static int qcow2_read_old(struct qcow2_state *s, u64 guest, u64 bytes,
 	return ret;
 }
 
-/* Read what a part held before into new pages at the end of the vector. */
+/*
+ * Read what a part held before into new pages at the end of the vector: from
+ * @old, if that has any bytes.
+ */
 static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
-			     const struct qcow2_part *part)
+			     const struct qcow2_part *part,
+			     const struct qblk_mapping *old)
 {
 	unsigned int first = v->nr;
 	struct iov_iter iter;
@@ -125,6 +129,8 @@ static int qcow2_vec_add_old(struct qcow2_state *s, struct qcow2_vec *v,
 		return ret;
 	iov_iter_bvec(&iter, ITER_DEST, v->bv + first, v->nr - first,
 		      part->bytes);
+	if (old && old->bytes)
+		return qblk_mapping_read(old, &iter);
 	return qcow2_read_old(s, part->guest, part->bytes, &iter);
 }
 
@@ -134,7 +140,7 @@ static int qcow2_vec_add_part(struct qcow2_state *s, struct qcow2_vec *v,
 	if (!part->fill)
 		return 0;
 	if (!part->zero)
-		return qcow2_vec_add_old(s, v, part);
+		return qcow2_vec_add_old(s, v, part, NULL);
 	qcow2_vec_add_zeroes(v, part->bytes);
 	return 0;
 }
@@ -167,6 +173,24 @@ void qcow2_vec_exit(struct qcow2_vec *v)
 	kvfree(v->bv);
 }
 
+/* Over what was read for the vector, @pos bytes from its beginning */
+static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
+			     u64 bytes)
+{
+	struct bio_vec *bv;
+	u64 n;
+
+	for (bv = v->bv; bytes; bv++) {
+		n = pos < bv->bv_len ? min(bytes, bv->bv_len - pos) : 0;
+		if (copy_from_iter(page_address(bv->bv_page) + pos, n,
+				   &data) != n)
+			return -EIO;
+		pos -= min_t(u64, pos, bv->bv_len);
+		bytes -= n;
+	}
+	return 0;
+}
+
 /* Is one read, of what is overwritten as well, better than two? */
 static bool qcow2_worth_overlay(const struct qcow2_parts *p, u64 bytes)
 {
@@ -187,45 +211,23 @@ static u64 qcow2_fill_end(const struct qcow2_state *s,
 	return a->to;
 }
 
-/* Over what was read for the vector, @pos bytes from its beginning */
-static int qcow2_vec_overlay(struct qcow2_vec *v, u64 pos, struct iov_iter data,
-			     u64 bytes)
-{
-	struct bio_vec *bv;
-	u64 n;
-
-	for (bv = v->bv; bytes; bv++) {
-		n = pos < bv->bv_len ? min(bytes, bv->bv_len - pos) : 0;
-		if (copy_from_iter(page_address(bv->bv_page) + pos, n,
-				   &data) != n)
-			return -EIO;
-		pos -= min_t(u64, pos, bv->bv_len);
-		bytes -= n;
-	}
-	return 0;
-}
-
 /* Read all, from where it was found if it was, and copy the data over it */
 static int qcow2_vec_overlaid(struct qcow2_state *s, struct qcow2_vec *v,
 			      const struct qcow2_parts *p,
 			      const struct iov_iter *data, u64 bytes)
 {
-	u64 len = p->head.bytes + bytes + p->tail.bytes;
-	struct iov_iter iter;
+	const struct qcow2_part all = {
+		.guest = p->head.guest,
+		.bytes = p->head.bytes + bytes + p->tail.bytes,
+		.fill = true,
+	};
 	int ret;
 
-	v->bv = kvmalloc_array(DIV_ROUND_UP_ULL(len, PAGE_SIZE),
-			       sizeof(*v->bv), QCOW2_GFP_TRY);
+	v->bv = kvmalloc_array(qcow2_part_segs(&all), sizeof(*v->bv),
+			       QCOW2_GFP_TRY);
 	if (!v->bv)
 		return -ENOMEM;
-	ret = qcow2_vec_add_pages(v, len);
-	if (ret)
-		return ret;
-	iov_iter_bvec(&iter, ITER_DEST, v->bv, v->nr, len);
-	if (p->old.bytes)
-		ret = qblk_mapping_read(&p->old, &iter);
-	else
-		ret = qcow2_read_old(s, p->head.guest, len, &iter);
+	ret = qcow2_vec_add_old(s, v, &all, &p->old);
 	return ret ?: qcow2_vec_overlay(v, p->head.bytes, *data, bytes);
 }
 
