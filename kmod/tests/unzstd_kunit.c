@@ -538,6 +538,19 @@ struct unzstd_special {
 }
 
 /*
+ * One block with the literal a and one sequence, whose symbols of literals'
+ * length, offset and match's length, and bits, are these; @extra goes to its
+ * modes.
+ */
+#define UNZSTD_SEQUENCE(text, returns, makes, extra, litlen, offset, match, bits) \
+	UNZSTD_SPECIAL(text, returns, makes, 0, 0,			\
+		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0, \
+		       1 << 3, 'a', 1,					\
+		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE,		\
+				    UNZSTD_ONE) | (extra),		\
+		       litlen, offset, match, bits)
+
+/*
  * Headers are either of two bytes: the flag of a single segment, and its size; no
  * flag, and a window of 1 KiB.  Those of blocks are of three bytes.  Literals are
  * 5 bits of number and 3 of type in one byte, and 1 is one sequence.
@@ -589,16 +602,10 @@ static const struct unzstd_special unzstd_specials[] = {
 	UNZSTD_SPECIAL("window over the maximum", -EIO, "xxxxxxx",
 		       0, (32 - 10) << 3,
 		       UNZSTD_BLOCK(UNZSTD_RLE | UNZSTD_LAST, 7), 0, 0, 'x'),
-	UNZSTD_SPECIAL("offset 4 - 3", 0, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 2, 0, BIT(2) | 0),
-	UNZSTD_SPECIAL("offset beyond the frame's start", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 2, 0, BIT(2) | 1),
+	UNZSTD_SEQUENCE("offset 4 - 3", 0, "aaaa",
+			0, 1, 2, 0, BIT(2) | 0),
+	UNZSTD_SEQUENCE("offset beyond the frame's start", -EIO, "aaaa",
+			0, 1, 2, 0, BIT(2) | 1),
 	UNZSTD_SPECIAL("offset into the frame before", -EIO, "helloaaaa", 0x20, 5,
 		       UNZSTD_BLOCK(UNZSTD_RAW | UNZSTD_LAST, 5), 0, 0,
 		       'h', 'e', 'l', 'l', 'o',
@@ -607,41 +614,20 @@ static const struct unzstd_special unzstd_specials[] = {
 		       1 << 3, 'a', 1,
 		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
 		       1, 2, 0, BIT(2) | 1),
-	UNZSTD_SPECIAL("bits left over", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 2, 0, BIT(3) | 0),
-	UNZSTD_SPECIAL("bits missing", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 2, 0, BIT(1) | 0),
-	UNZSTD_SPECIAL("bits without an end", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 0, 0, 0),
-	UNZSTD_SPECIAL("more literals than there are", -EIO, "aaaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       2, 2, 0, BIT(2) | 0),
-	UNZSTD_SPECIAL("literals' length unknown", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       36, 2, 0, BIT(2) | 0),
-	UNZSTD_SPECIAL("match's length unknown", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE),
-		       1, 2, 53, BIT(2) | 0),
-	UNZSTD_SPECIAL("reserved bit of the modes", -EIO, "aaaa", 0, 0,
-		       UNZSTD_BLOCK(UNZSTD_CODED | UNZSTD_LAST, 8), 0, 0,
-		       1 << 3, 'a', 1,
-		       UNZSTD_MODES(UNZSTD_ONE, UNZSTD_ONE, UNZSTD_ONE) | 1,
-		       1, 2, 0, BIT(2) | 0),
+	UNZSTD_SEQUENCE("bits left over", -EIO, "aaaa",
+			0, 1, 2, 0, BIT(3) | 0),
+	UNZSTD_SEQUENCE("bits missing", -EIO, "aaaa",
+			0, 1, 2, 0, BIT(1) | 0),
+	UNZSTD_SEQUENCE("bits without an end", -EIO, "aaaa",
+			0, 1, 0, 0, 0),
+	UNZSTD_SEQUENCE("more literals than there are", -EIO, "aaaaa",
+			0, 2, 2, 0, BIT(2) | 0),
+	UNZSTD_SEQUENCE("literals' length unknown", -EIO, "aaaa",
+			0, 36, 2, 0, BIT(2) | 0),
+	UNZSTD_SEQUENCE("match's length unknown", -EIO, "aaaa",
+			0, 1, 2, 53, BIT(2) | 0),
+	UNZSTD_SEQUENCE("reserved bit of the modes", -EIO, "aaaa",
+			1, 1, 2, 0, BIT(2) | 0),
 	/* without literals they count from the second one on: 4, 8, 1 - 1 */
 	UNZSTD_SPECIAL("second last offset", 0, "abcdabc", 0, 0,
 		       UNZSTD_BLOCK(UNZSTD_RAW, 4), 0, 0, 'a', 'b', 'c', 'd',
